@@ -1,0 +1,3 @@
+"""What an HTTP client meets."""
+
+__version__ = "0.1.0"

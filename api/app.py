@@ -1,0 +1,45 @@
+"""The FastAPI app around the endpoints: its description, its pages, its errors."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Header
+from fastapi_offline import FastAPIOffline
+
+import api
+from api import errors
+from api.gate import KEY_HEADER
+from api.schemas import ErrorResponse, HTTPValidationError
+
+INVALID: dict[int | str, dict[str, Any]] = {422: {"model": HTTPValidationError, "description": "Validation Error"}}
+
+# What the gate and the runners may answer to any of the guarded endpoints.
+GUARDED: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "An envelope that can't be read, such as multipart without boundary"},
+    401: {"model": ErrorResponse, "description": "The key is wrong"},
+    413: {"model": ErrorResponse, "description": "The body is too large"},
+    **INVALID,
+    429: {"model": ErrorResponse, "description": "More requests than the service admits; see Retry-After"},
+    503: {"model": ErrorResponse, "description": "Starting, stopping, or a runner is down; see Retry-After"},
+    504: {"model": ErrorResponse, "description": "The request's deadline passed"},
+}
+
+
+def declared_key(_: Annotated[str, Header(alias=KEY_HEADER)]) -> None:
+    """A dependency that shows the key in the OpenAPI description. The gate has checked it by then."""
+
+
+def create_app(*routers: APIRouter) -> FastAPI:
+    app = FastAPIOffline(
+        title="facebento",
+        summary="Face detection, features and 1:1 comparison.",
+        version=api.__version__,
+        redoc_url=None,
+        # A path with a slash too many is a 404, as any other that is not in the contract.
+        redirect_slashes=False,
+        # Clients in the field send JSON without saying so.
+        strict_content_type=False,
+    )
+    for router in routers:
+        app.include_router(router)
+    errors.install(app)
+    return app

@@ -1,0 +1,134 @@
+"""Every way a request can fail, and the one place that turns it into a response.
+
+ApiError                      raised by what a client meets; the packages below have trees of their own
+├── Base64Error               422 base64_invalid
+├── EncodingUnsupportedError  422 content_encoding_unsupported
+├── KeyMissingError           422 missing
+├── KeyWrongError             401
+├── ModelNotFoundError        404
+├── BodyTooLargeError         413
+├── TooManyRequestsError      429
+└── DeadlineExceededError     504
+
+faces.errors.InputError       422, each with a type of its own
+runners.errors.RunnerError    503 and 504
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from faces import errors as faces
+from runners import errors as runners
+
+
+class ApiError(Exception):
+    field: str | None = None
+
+
+class Base64Error(ApiError): ...
+
+
+class EncodingUnsupportedError(ApiError): ...
+
+
+class KeyMissingError(ApiError): ...
+
+
+class KeyWrongError(ApiError): ...
+
+
+class ModelNotFoundError(ApiError): ...
+
+
+class BodyTooLargeError(ApiError): ...
+
+
+class TooManyRequestsError(ApiError): ...
+
+
+class DeadlineExceededError(ApiError): ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one kind of error is answered."""
+
+    status: int
+    type: str = ""  # the stable code in the body; of a 422 only
+    place: str = "body"  # where a 422's field lies
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_SOON = {"Retry-After": "1"}
+
+ANSWERS: Mapping[type[Exception], Answer] = {
+    Base64Error: Answer(422, "base64_invalid"),
+    EncodingUnsupportedError: Answer(422, "content_encoding_unsupported", "header"),
+    KeyMissingError: Answer(422, "missing", "header"),
+    KeyWrongError: Answer(401, headers={"WWW-Authenticate": 'ApiKey realm="facebento", header="x-api-key"'}),
+    ModelNotFoundError: Answer(404),
+    BodyTooLargeError: Answer(413),
+    TooManyRequestsError: Answer(429, headers=_SOON),
+    DeadlineExceededError: Answer(504),
+    faces.ImageCorruptError: Answer(422, "image_corrupt"),
+    faces.ImageUnsupportedFormatError: Answer(422, "image_unsupported_format"),
+    faces.ImageTooManyPixelsError: Answer(422, "image_too_many_pixels"),
+    faces.ImageWrongSizeError: Answer(422, "image_wrong_size"),
+    faces.FeatureInvalidError: Answer(422, "feature_invalid"),
+    faces.FeatureModelMismatchError: Answer(422, "feature_model_mismatch"),
+    runners.RunnerUnavailableError: Answer(503, headers=_SOON),
+    runners.RunnerTimeoutError: Answer(504),
+}
+
+
+def respond(error: Exception) -> JSONResponse:
+    """The response to an error of the table."""
+    answer = ANSWERS[type(error)]
+    if answer.status == 422:
+        where = [answer.place, *filter(None, [getattr(error, "field", None)])]
+        return _invalid([{"loc": where, "msg": str(error), "type": answer.type}])
+    return JSONResponse({"detail": str(error)}, answer.status, answer.headers)
+
+
+def _invalid(detail: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    return JSONResponse({"detail": detail}, 422)
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        return f"The body is not JSON: {error['ctx']['error']}."
+    if tuple(error["loc"]) == ("body",) and error["type"] != "missing":
+        return "The body must be a JSON object, sent with Content-Type: application/json."
+    return str(error["msg"])
+
+
+def install(app: FastAPI) -> None:
+    """Have the app answer every error as the contract says: nothing of the request comes back in it."""
+
+    async def known(_: Request, error: Exception) -> JSONResponse:
+        return respond(error)
+
+    async def invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101  as registered below
+        # pydantic's own entries also echo the input: back it could not be encoded (NaN), or should not be (an image).
+        return _invalid([{"loc": e["loc"], "msg": _message(e), "type": e["type"]} for e in error.errors()])
+
+    async def http(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101  as registered below
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+    async def unforeseen(_: Request, __: Exception) -> JSONResponse:
+        # Starlette raises it again after this answer, so that the server logs it.
+        return JSONResponse({"detail": "The service failed in a way it does not know. Its log has more."}, 500)
+
+    for kind in ANSWERS:
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unforeseen)

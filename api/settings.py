@@ -1,0 +1,169 @@
+"""Every setting: from environment variables FACEBENTO_... and, below them, a file .env in the working directory."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api.keys import Keys, read_keys
+
+PREFIX = "FACEBENTO_"
+
+
+def _cores() -> int:
+    """The cores that this process may run on. A container's CPU quota does not show here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class SettingsError(Exception):
+    """A setting that can't be used. The message names its variable and never holds a key."""
+
+
+class Settings(BaseSettings):
+    """Units are in the names; the descriptions say what each setting trades for what."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="The keys that clients may send as `x-api-key`, separated by commas. Each is the key itself or "
+        "`sha256:HEX`, the hash of it, so that the key stands nowhere on the server; `NAME=` in front of either names "
+        "whose it is. At least one key must be set, here or in the file.",
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="A file with one key a line, written as in `FACEBENTO_API_KEYS`; blank lines and lines that begin "
+        "with `#` are passed over. Its keys count as well as those of the variable.",
+    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        "auto",
+        description="Where the models run. `auto`: the first CUDA device if there is one, the CPU otherwise. `cuda` or "
+        "`cuda:1`: that device, and the service refuses to start without it. `cpu`: never the GPU.",
+    )
+    detector: str = Field(
+        "centerface", description="The model that finds faces; `facebento models list` names those at hand."
+    )
+    embedder: str = Field(
+        "dlib-resnet-v1",
+        description="The model that turns a face into an embedding. Features of one embedder can't be compared with "
+        "those of another: change it and every stored feature must be extracted again.",
+    )
+    threads: int = Field(
+        default_factory=_cores,
+        ge=1,
+        le=256,
+        description="On a CPU, the images that each runner works on at once, one thread each. More than the cores only "
+        "makes them wait for each other. Default: the cores.",
+    )
+    decode_threads: int = Field(
+        default_factory=_cores,
+        ge=1,
+        le=256,
+        description="The images that each API process decodes, scales and aligns at once. Each may hold an image of "
+        "`FACEBENTO_MAX_PIXELS` pixels at up to 7 bytes each: more threads, more memory. Default: the cores.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="API processes, which parse requests and decode images. More help where one is busy all the time, "
+        "and cost about 150 MB each.",
+    )
+    detector_batch_size: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="The most images in one batch of the detector. On a GPU, larger ones raise throughput, latency and "
+        "GPU memory.",
+    )
+    embedder_batch_size: int = Field(
+        32, ge=1, le=1024, description="The most faces in one batch of the embedder; the trade-off is the same."
+    )
+    max_in_flight: int = Field(
+        512,
+        ge=1,
+        description="Requests in work or waiting at a time, over all API processes; one more is answered with 429. "
+        "A high limit makes clients wait in a queue, up to the deadline, where a low one refuses them at once. Each "
+        "may hold a body of `FACEBENTO_MAX_BODY_BYTES`.",
+    )
+    deadline_s: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="Seconds after which a request is given up with 504. Clients behind it have waited in vain; a "
+        "shorter one frees the queue sooner.",
+    )
+    max_body_bytes: int = Field(
+        10 * 1024 * 1024,
+        ge=1024,
+        description="The largest request body, in bytes; a larger one is answered with 413. Base64 makes an image a "
+        "third larger.",
+    )
+    max_pixels: int = Field(
+        50_000_000,
+        ge=112 * 112,
+        description="The largest image, in pixels (width times height), told from its header. A limit on memory: "
+        "a file of a few kB can hold a hundred million pixels.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_are_readable(self) -> Self:
+        self.keys()
+        return self
+
+    def keys(self) -> Keys:
+        """The keys of the variable and of the file. Raises ValueError, naming the variable that is wrong."""
+        texts = [(f"{PREFIX}API_KEYS", self.api_keys.get_secret_value().split(","))]
+        if self.api_keys_file is not None:
+            variable = f"{PREFIX}API_KEYS_FILE"
+            try:
+                lines = self.api_keys_file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+                raise ValueError(f"{variable} names {self.api_keys_file}, which can't be read: {reason}.") from None
+            texts.append((variable, [line for line in lines if not line.lstrip().startswith("#")]))
+        return read_keys(texts)
+
+
+def read() -> Settings:
+    """The settings, with or without a key among them. Raises SettingsError, a line for each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(e["loc"], e["msg"]) for e in error.errors())) from None
+
+
+def load() -> Settings:
+    """The settings to serve with. Raises SettingsError also where there is no key: nobody could be let in."""
+    settings = read()
+    if not settings.keys():
+        raise SettingsError(
+            f"{PREFIX}API_KEYS: not set, nor is {PREFIX}API_KEYS_FILE, and without a key nobody could be let in. Set "
+            "it to one or more keys, separated by commas. `facebento serve` makes a key where there is none."
+        )
+    return settings
+
+
+def _line(location: tuple[int | str, ...], message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{PREFIX}{str(location[0]).upper()}: {text}" if location else text
+
+
+def unknown_variables() -> list[str]:
+    """A line for each variable with the prefix that is no setting: mostly a misspelt one.
+
+    Kubernetes puts variables such as FACEBENTO_PORT into the pods beside a service called facebento, so that these
+    can't stop the start.
+    """
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    lines = []
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            lines.append(f"{name} is no setting and has no effect." + (f" Did you mean {near[0]}?" if near else ""))
+    return lines

@@ -1,0 +1,30 @@
+"""The command `facebento`: one group, a file for each of its commands."""
+
+from typing import Any
+
+import click
+
+from api.settings import SettingsError
+from cli.models import models
+from cli.serve import serve
+from models.errors import ModelError
+
+
+class Commands(click.Group):
+    """A group whose commands fail with one line and exit code 1, never with a traceback, for what a user can cause."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ModelError, SettingsError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="facebento")
+def main() -> None:
+    """Face detection, features and 1:1 comparison as a service you run yourself."""
+
+
+main.add_command(models)
+main.add_command(serve)

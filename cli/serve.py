@@ -1,0 +1,90 @@
+"""`facebento serve`: `bentoml serve`, with a key if there was none, and a first request to paste."""
+
+import os
+import secrets
+import shlex
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import click
+
+from api import settings
+
+HOME = Path(__file__).resolve().parent.parent
+PICTURE = HOME / "docs" / "images" / "astronaut.jpg"
+KEY_VARIABLE = f"{settings.PREFIX}API_KEYS"
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 for all.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+def serve(host: str, port: int) -> None:
+    """Serve on this machine. Makes an API key in .env if none is set anywhere."""
+    os.chdir(HOME)  # where service.py is, and .env
+    made = None if settings.read().keys() else _make_key(Path(".env"))
+    settings.load()
+    _check_port(host, port)
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    told = [f"facebento is ready on {url}, its API is described on {url}/docs"]
+    if made:
+        told.append(f"API key, made just now and kept in {HOME / '.env'}: {made}")
+    told.append(f"Try it:\n  {_first_request(url)}")
+    sys.stdout.flush()
+    _when_ready(f"{url}/readyz", "\n" + "\n".join(told) + "\n")
+    command = [sys.executable, "-m", "bentoml", "serve", "service:FaceService", "--host", host, "--port", str(port)]
+    os.execv(command[0], command)  # noqa: S606  a shell has nothing to do here
+
+
+def _make_key(file: Path) -> str:
+    key = f"fb_{secrets.token_urlsafe(32)}"
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    file.touch(mode=0o600)
+    with file.open("a", encoding="utf-8") as text:
+        text.write(("\n" if before and not before.endswith("\n") else "") + f"{KEY_VARIABLE}={key}\n")
+    return key
+
+
+def _check_port(host: str, port: int) -> None:
+    """Says in one line what BentoML would say in a traceback."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((host, port))
+        except OSError as error:
+            raise click.ClickException(
+                f"can't listen on {host} port {port}: {error.strerror}. Choose another one: make serve PORT={port + 1}"
+            ) from None
+
+
+def _first_request(url: str) -> str:
+    """A line for a shell that detects the faces of a picture of this repository.
+
+    The key is read from .env as the line runs, so that it stands neither here nor in the shell's history.
+    """
+    file = HOME / ".env"
+    key = "YOUR-KEY"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    values = [line.removeprefix(f"{KEY_VARIABLE}=") for line in lines if line.startswith(f"{KEY_VARIABLE}=")]
+    if len(values) == 1 and settings.load().keys().name_of(values[0].encode()):
+        key = f"$(sed -n s/^{KEY_VARIABLE}=//p {shlex.quote(str(file))})"
+    return f'curl -H "x-api-key: {key}" -F image=@{shlex.quote(str(PICTURE))} {url}/v1/file/detect'
+
+
+def _when_ready(probe: str, text: str) -> None:
+    """Print the text from a child process once the probe answers; without a word if this process ends before."""
+    server = os.getpid()
+    if os.fork():
+        return
+    while os.getppid() == server:
+        try:
+            with urllib.request.urlopen(probe, timeout=5):  # noqa: S310  an http URL made above
+                click.echo(text)
+                break
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    os._exit(0)

@@ -1,0 +1,114 @@
+"""Image -> a detector's canvas, and landmarks -> an embedder's crop."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.detection import Face
+from faces.image import Pixels
+
+Template = Sequence[tuple[float, float]]
+
+# Where the five landmarks lie in a 112x112 crop for ArcFace and everything trained on its alignment
+# (Deng et al., insightface, face_align.py): left eye, right eye, nose tip, left and right mouth corner; x, y.
+ARCFACE_TEMPLATE: Template = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+ARCFACE_SIZE = 112
+
+
+def letterbox(image: Pixels, size: int) -> tuple[NDArray[np.uint8], float]:
+    """The image, scaled to fit, in the top left corner of a black canvas.
+
+    image: uint8 [height, width, 3]. Returns the canvas, uint8 [size, size, 3], and canvas pixels per image pixel.
+    """
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = np.zeros((size, size, 3), np.uint8)
+    cv2.resize(
+        image,
+        inner,
+        dst=canvas[: inner[1], : inner[0]],
+        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+    )
+    return canvas, scale
+
+
+def similarity(source: NDArray[np.float32], target: Template) -> NDArray[np.float64]:
+    """The rotation, uniform scale and shift that take source nearest to target, in the sense of least squares.
+
+    source, target: five points x, y each. Returns float64 [2, 3]. As Umeyama's estimator (1991) without reflection,
+    which in the plane is one complex division: target = a source + b. A source whose points coincide gives zeros.
+    """
+    z = source[:, 0].astype(np.float64) + 1j * source[:, 1]
+    w = np.array([complex(x, y) for x, y in target])
+    centred = z - z.mean()
+    spread = float((abs(centred) ** 2).sum())
+    a = complex((centred.conj() * (w - w.mean())).sum() / spread) if spread > 0 else 0j
+    b = complex(w.mean() - a * z.mean())
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def align(wanted: Sequence[tuple[Pixels, Face]], template: Template, size: int) -> NDArray[np.uint8]:
+    """Cut each face out of its image so that its landmarks lie on the template.
+
+    Returns uint8 [len(wanted), size, size, 3]; black where an image ends.
+    """
+    return np.stack([_warp(image, _transform(face, template, size), size) for image, face in wanted])
+
+
+def realign(crop: Pixels, template: Template, size: int) -> NDArray[np.uint8]:
+    """Move an ArcFace-aligned crop on to an embedder's own template.
+
+    crop: uint8 [112, 112, 3]. Returns uint8 [1, size, size, 3]; for ArcFace's own template the very same pixels.
+    """
+    matrix = similarity(np.array(ARCFACE_TEMPLATE, np.float32), template)
+    return _warp(crop, matrix, size)[None]
+
+
+def _transform(face: Face, template: Template, size: int) -> NDArray[np.float64]:
+    matrix = similarity(face.landmarks, template)
+    if math.hypot(matrix[0, 0], matrix[1, 0]) > size / 10_000:
+        return matrix
+    # Landmarks that (all but) coincide have no direction and no size: the box, upright, is what is left to go by.
+    scale = size / max(face.right - face.left, face.bottom - face.top)
+    x, y = (face.left + face.right) / 2, (face.top + face.bottom) / 2
+    return np.array([[scale, 0, size / 2 - scale * x], [0, scale, size / 2 - scale * y]])
+
+
+def _warp(image: Pixels, matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """OpenCV's warpAffine of what the crop shows of the image, shrunk beforehand where the crop is much smaller.
+
+    Bilinear sampling skips pixels when it shrinks by more than two, so that the crop of a large face would flicker
+    with its position. Cutting the part out first keeps the cost with the face's size, and within warpAffine's limit of
+    32,767 pixels a side.
+    """
+    inverse = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64) @ inverse[:, :2].T + inverse[:, 2]
+    height, width = image.shape[:2]
+    # A pixel more on each side for the interpolation; never empty, also where the crop lies outside the image.
+    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, (width - 1, height - 1))
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, (left + 1, top + 1), (width, height))
+    part = image[top:bottom, left:right]
+    shift = np.array([left, top], np.float64)
+    factor = np.ones(2)
+    shrink = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
+    if shrink > 2:
+        small = np.maximum(1, np.round(np.array([right - left, bottom - top]) / shrink)).astype(int)
+        factor = np.array([right - left, bottom - top]) / small
+        part = cv2.resize(part, (int(small[0]), int(small[1])), interpolation=cv2.INTER_AREA).astype(
+            np.uint8, copy=False
+        )
+    # Pixel p of the part shows the image's factor (p + 0.5) - 0.5 + shift.
+    part_to_crop = matrix.copy()
+    part_to_crop[:, :2] = matrix[:, :2] * factor
+    part_to_crop[:, 2] = matrix[:, :2] @ (factor * 0.5 - 0.5 + shift) + matrix[:, 2]
+    return cv2.warpAffine(part, part_to_crop, (size, size), flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)

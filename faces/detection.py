@@ -1,0 +1,91 @@
+"""A detector's candidates -> faces, in the order and number asked for."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One detected face, in pixels of the upright image, where the image spans 0..width and 0..height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    confidence: float  # the detector's, 0 to 1
+    landmarks: NDArray[np.float32]  # [5, 2] x, y: left eye, right eye, nose tip, left and right mouth corner, as seen
+
+    @property
+    def area(self) -> float:
+        return (self.right - self.left) * (self.bottom - self.top)
+
+    def distance_to(self, x: float, y: float) -> float:
+        """From the box's centre, in pixels."""
+        return float(np.hypot((self.left + self.right) / 2 - x, (self.top + self.bottom) / 2 - y))
+
+
+class Order(IntEnum):
+    """How faces are ranked. The values are the contract's `detectSortType`."""
+
+    CONFIDENCE = 0  # highest first
+    AREA = 1  # largest first
+    LEFT_TO_RIGHT = 2
+    CENTRE = 3  # nearest to the image's centre first
+
+
+def read_candidates(
+    candidates: NDArray[np.float32],
+    *,
+    scale: float,
+    width: int,
+    height: int,
+    score_threshold: float,
+    iou_threshold: float,
+) -> list[Face]:
+    """What a detector's graph answered for one canvas, as faces of the image that the canvas was made from.
+
+    candidates: float32 [K, 15], a row each: box x1, y1, x2, y2, score, then five points x, y, in canvas pixels.
+    scale: canvas pixels per image pixel; the image lies in the canvas's top left corner.
+    width, height: of the image, in pixels. Boxes are cut at its border; one wholly outside is dropped.
+
+    Keeps rows whose score exceeds score_threshold, then the best of each group that overlaps by more than
+    iou_threshold (greedy non-maximum suppression, OpenCV's). By falling confidence.
+    """
+    rows = candidates[(candidates[:, 4] > score_threshold) & np.isfinite(candidates).all(axis=1)]
+    corners = rows[:, :4] / scale
+    sizes = corners[:, 2:] - corners[:, :2]
+    boxes = np.concatenate([corners[:, :2], sizes], axis=1)
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 4].tolist(), score_threshold, iou_threshold)
+    found = []
+    for index in kept:
+        left, right = np.clip(corners[index, 0::2], 0, width)
+        top, bottom = np.clip(corners[index, 1::2], 0, height)
+        if right > left and bottom > top:
+            points = rows[index, 5:].reshape(5, 2) / np.float32(scale)
+            found.append(Face(float(left), float(top), float(right), float(bottom), float(rows[index, 4]), points))
+    return found
+
+
+def select(faces: list[Face], order: Order, limit: int, *, width: int, height: int) -> list[Face]:
+    """The first `limit` faces in the order asked for; ties by confidence, then from left to right.
+
+    width, height: of the image, in pixels.
+    """
+
+    def rank(face: Face) -> tuple[float, float, float]:
+        match order:
+            case Order.CONFIDENCE:
+                first = -face.confidence
+            case Order.AREA:
+                first = -face.area
+            case Order.LEFT_TO_RIGHT:
+                first = face.left
+            case Order.CENTRE:
+                first = face.distance_to(width / 2, height / 2)
+        return first, -face.confidence, face.left
+
+    return sorted(faces, key=rank)[:limit]

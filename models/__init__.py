@@ -1,0 +1,1 @@
+"""What is served, and how it gets here: catalog, download, preparation and the BentoML model store."""

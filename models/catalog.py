@@ -1,0 +1,193 @@
+"""Which models there are, and all that is known of each: read from catalog.toml, checked, frozen."""
+
+import functools
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from faces.feature import ScoreMapping
+from models.errors import DescriptionError, UnknownModelError
+
+# Raise it with every change of prepare.py, decoding.py or dlib.py that changes a prepared graph: the version of every
+# stored model depends on it, so that a graph prepared by older code is never picked up.
+PREPARATION = 1
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# What BentoML accepts as the name of a model, less dots and underscores.
+ModelId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(gt=-1, lt=1)]
+Point = tuple[float, float]
+Triple = tuple[float, float, float]
+
+
+class Frozen(BaseModel):
+    # allow_inf_nan: neither has a place in JSON, and the fingerprint is a hash of JSON.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PackageSource(Frozen):
+    """A file inside a release on the package index. `archive` is the SHA-256 of the wheel or source archive."""
+
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
+    archive: Sha256
+    member: str
+
+
+class InputSpec(Frozen):
+    """What the network takes: a square of `size` pixels a side, each value (x - mean) * scale.
+
+    x is 0 to 255; mean and scale follow the channel order of `color`.
+    """
+
+    size: int = Field(gt=0, le=4096)
+    color: Literal["RGB", "BGR"]
+    mean: Triple
+    scale: float | Triple
+
+    @property
+    def scales(self) -> Triple:
+        return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale, self.scale)
+
+
+class DetectorSpec(Frozen):
+    """How a detector's outputs become candidates, and which of these count as faces.
+
+    `outputs` names the graph's outputs in the order that the decoding wants them in. `candidates` is how many rows
+    the prepared graph answers for an image; the two thresholds are for whoever reads them.
+    """
+
+    decoding: Literal["centerface"]
+    outputs: tuple[str, ...]
+    candidates: int = Field(gt=0)
+    score_threshold: Fraction
+    iou_threshold: Fraction
+
+
+class OperatingPoint(Frozen):
+    """A threshold on the cosine similarity, and the share of pairs judged rightly at it, where that is published."""
+
+    cosine: Cosine
+    accuracy: Fraction | None = None
+    data: str
+    source: str
+
+
+class EmbedderSpec(Frozen):
+    """What an embedder answers, and the crop that it wants.
+
+    `template` is where the landmarks lie in the crop, in pixels of its size x size square, x then y: left eye, right
+    eye, nose tip, left and right mouth corner, as seen in the picture.
+    """
+
+    dimensions: int = Field(gt=0)
+    template: tuple[Point, Point, Point, Point, Point]
+    score: ScoreMapping
+    operating_points: tuple[OperatingPoint, ...] = ()
+
+
+class ModelDescription(Frozen):
+    """One model. `sha256` is of the source file (.onnx or .dat) as published, before preparation.
+
+    `licence` is an SPDX identifier, or a sentence where there is none.
+    """
+
+    id: ModelId
+    role: Literal["detector", "embedder"]
+    summary: str
+    licence: str
+    sha256: Sha256
+    format: Literal["onnx", "dlib"]
+    starter: bool = False
+    source: PackageSource | None = None
+    input: InputSpec
+    detector: DetectorSpec | None = None
+    embedder: EmbedderSpec | None = None
+
+    @model_validator(mode="after")
+    def _has_what_its_role_needs(self) -> Self:
+        sections = {"detector": self.detector, "embedder": self.embedder}
+        given = [name for name, section in sections.items() if section is not None]
+        if given != [self.role]:
+            found = " and ".join(given) or "neither detector nor embedder"
+            raise ValueError(f"a model of role {self.role} has the section {self.role} and no other, found {found}")
+        if self.format == "dlib" and self.role != "embedder":
+            raise ValueError("the only dlib network that can be read is its face recognition ResNet, an embedder")
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """The embedding space as 32 hex digits (16 bytes): features with the same one can be compared.
+
+        Made from what changes an embedding, and from nothing else (not from texts, licence, operating points or the
+        way the graph is prepared), so that stored features outlive a change of these. TypeError for a detector.
+        """
+        if self.embedder is None:
+            raise TypeError(f"{self.id} is a detector: only embedders have a fingerprint")
+        space = {
+            "sha256": self.sha256,
+            "format": self.format,
+            "size": self.input.size,
+            "color": self.input.color,
+            "mean": self.input.mean,
+            "scale": self.input.scales,
+            "dimensions": self.embedder.dimensions,
+            "template": self.embedder.template,
+        }
+        return _digest(space)[:32]
+
+    @property
+    def version(self) -> str:
+        """The version in the model store, 12 hex digits: another with every change of description or preparation."""
+        return _digest({"description": self.model_dump(mode="json"), "preparation": PREPARATION})[:12]
+
+    @property
+    def tag(self) -> str:
+        """The BentoML tag, `id:version`."""
+        return f"{self.id}:{self.version}"
+
+
+def catalog() -> dict[str, ModelDescription]:
+    """The models of catalog.toml by id, in its order."""
+    return dict(_catalog())
+
+
+def describe(model_id: str) -> ModelDescription:
+    """The catalog's description of a model. UnknownModelError, with the ids there are, for any other id."""
+    entries = _catalog()
+    if model_id not in entries:
+        raise UnknownModelError(f"no model is called {model_id!r}. Known models: {', '.join(entries)}")
+    return entries[model_id]
+
+
+def read_description(path: Path, sha256: str) -> ModelDescription:
+    """A user's description of a file with that SHA-256: TOML with the fields of one catalog entry.
+
+    `sha256` and `source` may be left out. DescriptionError names every field that is wrong.
+    """
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DescriptionError(f"{path} can't be read as TOML: {error}") from error
+    try:
+        return ModelDescription.model_validate({"sha256": sha256} | fields)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in error.errors()]
+        raise DescriptionError(f"{path} does not describe a model: {'; '.join(problems)}") from error
+
+
+@functools.cache
+def _catalog() -> dict[str, ModelDescription]:
+    text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
+    entries = [ModelDescription.model_validate(fields) for fields in tomllib.loads(text)["model"]]
+    return {entry.id: entry for entry in entries}
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

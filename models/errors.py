@@ -1,0 +1,68 @@
+"""What can go wrong with a model, each with a message that says what to do next.
+
+ModelError
+├── UnknownModelError        an id that neither the catalog nor the store has
+├── ModelNotStoredError      a known model that has not been pulled or imported
+├── DescriptionError         a description that can't be read or makes no sense
+├── DownloadError            the package index did not give the archive
+│   ├── IndexUnreachableError    no answer from any index
+│   └── PackageNotFoundError     the index answered, and has no such release
+├── ChecksumError            bytes that are not the ones described
+├── MemberMissingError       an archive without the file that was to be taken out of it
+├── StorageError             a disk that is full or can't be written or read
+├── WeightsError             a weights file of another kind, or a truncated one
+├── GraphMismatchError       a graph that does not fit its description
+└── BatchMismatchError       a graph whose answers depend on a row's neighbours
+"""
+
+
+class ModelError(Exception):
+    pass
+
+
+class UnknownModelError(ModelError):
+    pass
+
+
+class ModelNotStoredError(ModelError):
+    pass
+
+
+class DescriptionError(ModelError):
+    pass
+
+
+class DownloadError(ModelError):
+    pass
+
+
+class IndexUnreachableError(DownloadError):
+    pass
+
+
+class PackageNotFoundError(DownloadError):
+    pass
+
+
+class ChecksumError(ModelError):
+    pass
+
+
+class MemberMissingError(ModelError):
+    pass
+
+
+class StorageError(ModelError):
+    pass
+
+
+class WeightsError(ModelError):
+    pass
+
+
+class GraphMismatchError(ModelError):
+    pass
+
+
+class BatchMismatchError(ModelError):
+    pass

@@ -1,0 +1,171 @@
+"""The models that are ready to serve, in BentoML's model store.
+
+    <store>/<id>/<version>/
+        model.onnx          the prepared graph
+        description.json    the description it was prepared from, and the checksum of the graph
+        model.yaml          BentoML's own
+
+Serving imports this module: nothing here needs onnx or touches the network.
+"""
+
+import datetime as dt
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml.models import ModelContext
+from pydantic import ValidationError
+
+from models.catalog import Frozen, ModelDescription, Sha256, catalog
+from models.errors import ChecksumError, ModelNotStoredError, StorageError, UnknownModelError
+
+GRAPH = "model.onnx"
+RECORD = "description.json"
+
+
+class Record(Frozen):
+    """What description.json holds."""
+
+    description: ModelDescription
+    prepared_sha256: Sha256
+    stored_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A prepared model. `path` is its model.onnx, `tag` its BentoML tag, `id:version`."""
+
+    description: ModelDescription
+    path: Path
+    tag: str
+    prepared_sha256: str
+
+    def verify(self) -> None:
+        """ChecksumError if model.onnx is not, byte for byte, what was stored."""
+        with storage_errors(f"read {self.path}"), self.path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != self.prepared_sha256:
+            raise ChecksumError(
+                f"{self.tag} is damaged: its model.onnx has the SHA-256 {found}, stored was {self.prepared_sha256}. "
+                f"{_remedy(self.description.id)}"
+            )
+
+
+def find(model_id: str) -> StoredModel:
+    """The stored model of that id: the catalog's exact version of its own models, the newest of any other.
+
+    ModelNotStoredError if a known model isn't there, UnknownModelError if nobody knows the id.
+    """
+    known = catalog().get(model_id)
+    if known is not None:
+        found = _read(_root() / known.id / known.version)
+        if found is None:
+            raise ModelNotStoredError(f"the model {known.tag} is not in the store. {_remedy(model_id)}")
+        return found[1]
+    imported = [each for each in _all() if each[1].description.id == model_id]
+    if not imported:
+        ids = dict.fromkeys([*catalog(), *(each.description.id for each in stored())])
+        raise UnknownModelError(
+            f"no model is called {model_id!r}. Known models: {', '.join(ids)}. "
+            "A file of your own: run: facebento models import FILE --description TOML"
+        )
+    return max(imported, key=lambda each: each[0].stored_at)[1]
+
+
+def stored() -> list[StoredModel]:
+    """Every model in the store that was put there by `save`, by tag."""
+    return [model for _, model in _all()]
+
+
+def save(description: ModelDescription, graph: bytes) -> StoredModel:
+    """Stores a prepared graph under `description.tag`, in place of what is there under that tag.
+
+    All or nothing: an interrupted save leaves the store as it was. StorageError if the disk is full or read-only.
+    """
+    with storage_errors("write to the model store"):
+        root = _root()
+        root.mkdir(parents=True, exist_ok=True)
+        # BentoML would copy file by file into the final place, and an interrupt leaves half of them there. A folder
+        # beside the store is on the same disk, and renaming it is one step.
+        with tempfile.TemporaryDirectory(dir=root.parent, prefix="saving-") as folder:
+            staged = Path(folder, "new")
+            packed = _packed(description, graph)
+            shutil.copytree(packed.path, staged)
+            final = root / description.id / description.version
+            final.parent.mkdir(exist_ok=True)
+            if final.exists():
+                final.rename(Path(folder, "old"))
+            staged.rename(final)
+            (final.parent / "latest").write_text(description.version, encoding="utf-8")
+    return find(description.id)
+
+
+@contextmanager
+def storage_errors(action: str) -> Iterator[None]:
+    """Turns what the disk refuses into a StorageError that says so."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageError(f"can't {action}: the disk is full{where}. Free some space and try again") from error
+        raise StorageError(f"can't {action}: {error.strerror or error}{where}") from error
+
+
+def _packed(description: ModelDescription, graph: bytes) -> bentoml.Model:
+    """A BentoML model in a temporary folder, which is removed with the object.
+
+    Not `bentoml.models.create`, which does the same and then reports it to BentoML's servers.
+    """
+    packed = bentoml.Model.create(
+        description.tag,
+        module="",
+        api_version="v1",
+        signatures={},
+        context=ModelContext(framework_name="", framework_versions={}),
+        labels={"role": description.role, "licence": description.licence},
+        metadata={"summary": description.summary, "source_sha256": description.sha256},
+    )
+    record = Record(
+        description=description,
+        prepared_sha256=hashlib.sha256(graph).hexdigest(),
+        stored_at=dt.datetime.now(dt.UTC),
+    )
+    Path(packed.path_of(GRAPH)).write_bytes(graph)
+    Path(packed.path_of(RECORD)).write_text(record.model_dump_json(indent=2), encoding="utf-8")
+    packed.flush()  # type: ignore[no-untyped-call]
+    return packed
+
+
+def _root() -> Path:
+    # BentoML tells nowhere else which store is in use: a bento's own, or the one of BENTOML_HOME.
+    return Path(os.fspath(BentoMLContainer.model_store.get()._path))  # noqa: SLF001
+
+
+def _all() -> list[tuple[Record, StoredModel]]:
+    folders = sorted(path.parent for path in _root().glob(f"*/*/{RECORD}"))
+    return [found for folder in folders if (found := _read(folder)) is not None]
+
+
+def _read(folder: Path) -> tuple[Record, StoredModel] | None:
+    """What a folder of the store holds, or None if it was not put there by `save`."""
+    try:
+        record = Record.model_validate_json((folder / RECORD).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    tag = f"{folder.parent.name}:{folder.name}"
+    return record, StoredModel(record.description, folder / GRAPH, tag, record.prepared_sha256)
+
+
+def _remedy(model_id: str) -> str:
+    if model_id in catalog():
+        return f"Run: facebento models pull {model_id}"
+    return "Run: facebento models import FILE --description TOML"

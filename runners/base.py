@@ -1,0 +1,51 @@
+"""What both runners have in common."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import bentoml
+
+from models.store import StoredModel
+from runners.onnx import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    device: str  # auto, cpu, cuda or cuda:N
+    threads: int  # images at a time on a CPU
+    max_batch: int  # rows in a batch
+    deadline_s: float  # after which nobody waits for an answer
+
+    @property
+    def batching(self) -> dict[str, Any]:
+        """For @bentoml.api."""
+        return {
+            "batchable": True,
+            "max_batch_size": self.max_batch,
+            # Not the wait for a batch: BentoML drops queued work with 503 at this age, or when it expects this age.
+            "max_latency_ms": int(self.deadline_s * 1000),
+        }
+
+    @property
+    def service(self) -> dict[str, Any]:
+        """For @bentoml.service. The reasons are in docs/decisions/0002-bentoml-settings.md."""
+        return {
+            "traffic": {"timeout": self.deadline_s},
+            # By default the caller closes its session every 100 calls or 300 seconds, and with it calls in flight.
+            "runner_connection": {"max_requests": 10**9, "max_age": 1e9},
+            # A line for each call, in a format of its own.
+            "logging": {"access": {"enabled": False}},
+        }
+
+
+class Runner:
+    """A model, loaded, verified and warmed up: BentoML reports the service ready after this."""
+
+    def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
+        stored.verify()
+        self._engine = Engine(stored.path, device=options.device, threads=options.threads, max_batch=options.max_batch)
+
+    @bentoml.api
+    async def placement(self) -> dict[str, str]:
+        """The device and onnxruntime's provider in use. Answers while a batch runs: a sign of life."""
+        return {"device": self._engine.placement.device, "provider": self._engine.placement.provider}

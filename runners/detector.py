@@ -1,0 +1,29 @@
+"""The detector as a BentoML service: batch of canvases -> candidates."""
+
+from typing import Any
+
+import bentoml
+import numpy as np
+
+from models.store import StoredModel
+from runners.base import Runner, RunnerOptions
+
+
+def detector_runner(stored: StoredModel, options: RunnerOptions) -> Any:
+    """The BentoML service that runs a stored detector."""
+
+    @bentoml.service(name="detector", **options.service)
+    class Detector(Runner):
+        model = bentoml.models.BentoModel(stored.tag)
+
+        def __init__(self) -> None:
+            super().__init__(stored, options)
+
+        @bentoml.api(**options.batching)
+        def detect(self, canvases: np.ndarray) -> np.ndarray:
+            """canvases: uint8 [n, S, S, 3], RGB. Returns float32 [n, K, 15], by falling score: box x1, y1, x2, y2,
+            score, then five points x, y, in canvas pixels.
+            """
+            return self._engine.run(canvases)
+
+    return Detector

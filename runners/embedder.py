@@ -1,0 +1,27 @@
+"""The embedder as a BentoML service: batch of crops -> embeddings."""
+
+from typing import Any
+
+import bentoml
+import numpy as np
+
+from models.store import StoredModel
+from runners.base import Runner, RunnerOptions
+
+
+def embedder_runner(stored: StoredModel, options: RunnerOptions) -> Any:
+    """The BentoML service that runs a stored embedder."""
+
+    @bentoml.service(name="embedder", **options.service)
+    class Embedder(Runner):
+        model = bentoml.models.BentoModel(stored.tag)
+
+        def __init__(self) -> None:
+            super().__init__(stored, options)
+
+        @bentoml.api(**options.batching)
+        def embed(self, crops: np.ndarray) -> np.ndarray:
+            """crops: uint8 [n, s, s, 3], RGB, on the model's template. Returns float32 [n, d], L2-normalised."""
+            return self._engine.run(crops)
+
+    return Embedder

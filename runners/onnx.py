@@ -1,0 +1,137 @@
+"""Runs prepared graphs. The only importer of onnxruntime: providers, sessions, batch buckets, warm-up."""
+
+import ctypes
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from runners.errors import DeviceUnavailableError
+
+log = logging.getLogger("facebento.runners")
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+
+def version() -> str:
+    return str(ort.__version__)
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices the host's driver offers; 0 without a driver. Asks the driver, not onnxruntime, whose
+    list of providers names what it was built with.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def choose_device(device: str, *, devices: int) -> str:
+    """`auto`, `cpu`, `cuda` or `cuda:N` -> `cpu` or `cuda:N`.
+
+    devices: how many CUDA devices there are. Raises DeviceUnavailableError where CUDA is asked for and absent.
+    """
+    if device == "cpu" or (device == "auto" and devices == 0):
+        return "cpu"
+    index = int(device.partition(":")[2] or 0)
+    if index >= devices:
+        raise DeviceUnavailableError(
+            f"The device {device} was asked for, and the NVIDIA driver offers {devices or 'none'}. Check nvidia-smi, "
+            "give the container its GPU, or set FACEBENTO_DEVICE to auto or cpu."
+        )
+    return f"cuda:{index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a session really runs."""
+
+    device: str  # cpu, cuda:0, ...
+    provider: str  # onnxruntime's name of it
+
+
+class Engine:
+    """One prepared graph: uint8 [n, ...] in, float32 [n, ...] out, the same for every n.
+
+    On a CPU each row runs alone, on as many threads as told: a batch of eight takes longer than eight single images
+    there, since the activations leave the cache. On a GPU rows run as a batch, padded to one of a few sizes that were
+    all run once before: CUDA tunes its convolutions anew for every shape it meets.
+    """
+
+    def __init__(self, path: Path, *, device: str, threads: int, max_batch: int) -> None:
+        """device: auto, cpu, cuda or cuda:N. threads: rows at a time on a CPU. max_batch: rows at a time on a GPU.
+
+        Raises DeviceUnavailableError.
+        """
+        self._session, self.placement = _open(path, device)
+        graph_input = self._session.get_inputs()[0]
+        self._input: str = graph_input.name
+        self._row: tuple[int, ...] = tuple(graph_input.shape[1:])
+        self._buckets = buckets(max_batch) if self.placement.provider == CUDA else [1]
+        self._threads = ThreadPoolExecutor(threads, "onnx") if self.placement.provider == CPU else None
+        for size in self._buckets:
+            self._run(np.zeros((size, *self._row), np.uint8))
+
+    def run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """rows: uint8 [n, ...] with n > 0, in the shape of the graph's input. Returns float32 [n, ...]. Thread-safe."""
+        if self._threads is not None:
+            return np.concatenate(list(self._threads.map(self._run, (rows[i : i + 1] for i in range(len(rows))))))
+        largest = self._buckets[-1]
+        return np.concatenate([self._padded(rows[i : i + largest]) for i in range(0, len(rows), largest)])
+
+    def _padded(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        size = next(bucket for bucket in self._buckets if bucket >= len(rows))
+        padding = np.zeros((size - len(rows), *self._row), np.uint8)
+        return self._run(np.concatenate([rows, padding]) if len(padding) else rows)[: len(rows)]
+
+    def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        output: NDArray[np.float32] = self._session.run(None, {self._input: rows})[0]
+        return output
+
+
+def buckets(max_batch: int) -> list[int]:
+    """The batch sizes that are run on a GPU: powers of two up to max_batch, and max_batch itself."""
+    return [*(1 << k for k in range(max_batch.bit_length()) if 1 << k < max_batch), max_batch]
+
+
+def _open(path: Path, device: str) -> tuple[ort.InferenceSession, Placement]:
+    chosen = choose_device(device, devices=0 if device == "cpu" else cuda_devices())
+    options = ort.SessionOptions()
+    # Rows run side by side on threads of the engine: a thread pool inside each run would only fight with them.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if chosen != "cpu":
+        ort.preload_dlls()
+        index = chosen.partition(":")[2]
+        session = _session(path, options, [(CUDA, {"device_id": index}), CPU])
+        # onnxruntime falls back to the CPU by itself where a CUDA library is missing or does not fit the driver.
+        if session.get_providers()[0] == CUDA:
+            return session, Placement(chosen, CUDA)
+        reason = (
+            "onnxruntime could not load CUDA: its libraries are missing or do not fit the driver (its log has more)"
+        )
+        if device != "auto":
+            raise DeviceUnavailableError(
+                f"The device {device} was asked for, and {reason}. Install requirements/serve-cuda.txt, or set "
+                "FACEBENTO_DEVICE to auto or cpu."
+            )
+        log.warning("There is an NVIDIA GPU, and %s. Running on the CPU.", reason)
+    return _session(path, options, [CPU]), Placement("cpu", CPU)
+
+
+def _session(
+    path: Path, options: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[str, str]]]
+) -> ort.InferenceSession:
+    return ort.InferenceSession(path, options, providers=providers)

@@ -1,0 +1,309 @@
+"""FaceService: the BentoML service, its two runners, and a function for each endpoint of the contract."""
+
+import asyncio
+import base64
+import logging
+from importlib import metadata
+from typing import Annotated, Any
+
+import bentoml
+from fastapi import APIRouter, Depends, Form
+from fastapi.routing import APIRoute
+
+import api
+from api import settings
+from api.app import GUARDED, INVALID, create_app, declared_key
+from api.errors import ModelNotFoundError
+from api.gate import Gate
+from api.info import model_info
+from api.requests import StrictJsonRoute
+from api.schemas import (
+    DetectForm,
+    DetectReqBody,
+    DetectResponse,
+    DetectResult,
+    EmbeddingsInfoResult,
+    EmbeddingsReqBody,
+    EmbeddingsResponse,
+    FeatureInfoResult,
+    FeatureReqBody,
+    FeatureResponse,
+    FeatureScoreReqBody,
+    FeatureScoreResponse,
+    Health,
+    ImageForm,
+    MultiEmbeddingsReqBody,
+    MultiEmbeddingsResponse,
+    MultiFeatureReqBody,
+    MultiFeatureResponse,
+    ScoreForm,
+    ScoreReqBody,
+    ScoreResponse,
+)
+from faces.detection import Face, Order
+from faces.feature import Embedding
+from models import store
+from pipeline import Pipeline
+from runners import onnx
+from runners.base import RunnerOptions
+from runners.client import call
+from runners.detector import detector_runner
+from runners.embedder import embedder_runner
+from runners.errors import RunnerError
+
+log = logging.getLogger("facebento.service")
+configured = settings.load()
+detector_model = store.find(configured.detector)
+embedder_model = store.find(configured.embedder)
+
+
+def _options(max_batch: int) -> RunnerOptions:
+    return RunnerOptions(configured.device, configured.threads, max_batch, configured.deadline_s)
+
+
+Detector = detector_runner(detector_model, _options(configured.detector_batch_size))
+Embedder = embedder_runner(embedder_model, _options(configured.embedder_batch_size))
+
+
+def current() -> "FaceService":
+    service: FaceService = bentoml.get_current_service()
+    return service
+
+
+def pipeline(service: Annotated["FaceService", Depends(current)]) -> Pipeline:
+    return service.pipeline
+
+
+Service = Annotated["FaceService", Depends(current)]
+Faces = Annotated[Pipeline, Depends(pipeline)]
+MULTIPART = Form(media_type="multipart/form-data")
+
+info = APIRouter(prefix="/v1", tags=["Default"])
+faces_api = APIRouter(
+    prefix="/v1",
+    tags=["Face Identification"],
+    route_class=StrictJsonRoute,
+    dependencies=[Depends(declared_key)],
+    responses=GUARDED,
+)
+
+
+@info.get("/health", summary="Liveness of the server.")
+async def health(service: Service) -> Health:
+    return Health(status="ok", ready=await service.__is_ready__())
+
+
+@info.get("/info/server", summary="Basic version information of the server.")
+async def server_info(service: Service) -> dict[str, Any]:
+    placements = await service.placements()
+    return {
+        "name": "facebento",
+        "version": api.__version__,
+        "bentoml": metadata.version("bentoml"),
+        "onnxruntime": onnx.version(),
+        "device": placements["detector"]["device"],
+        "execution_provider": placements["detector"]["provider"],
+        "runners": placements,
+    }
+
+
+@info.get("/info/model", summary="Names of the inference models being served.")
+async def model_names() -> dict[str, list[str]]:
+    return {"models": [detector_model.description.id, embedder_model.description.id]}
+
+
+@info.get("/info/model/{model_name}", summary="Configuration of one named inference model.", responses=INVALID)
+async def model_details(model_name: str) -> dict[str, Any]:
+    for stored in (detector_model, embedder_model):
+        if stored.description.id == model_name:
+            return model_info(stored.description)
+    raise ModelNotFoundError("No model of this name is being served. /v1/info/model lists those that are.")
+
+
+@faces_api.post("/detect", summary="Detect the faces of several people in one image: face regions and landmarks.")
+async def detect(body: DetectReqBody, faces: Faces) -> DetectResponse:
+    return await _detect(faces, body)
+
+
+@faces_api.post("/feature", summary="Extract the face feature of a single person from one image.")
+async def feature(body: FeatureReqBody, faces: Faces) -> FeatureResponse:
+    return _feature(faces, await faces.embed_largest(await body.payload("image")))
+
+
+@faces_api.post(
+    "/feature-only",
+    summary="Extract the face feature of a single person from one preprocessed image (aligned 112x112).",
+)
+async def feature_only(body: FeatureReqBody, faces: Faces) -> FeatureResponse:
+    return _feature(faces, (None, await faces.embed_aligned(await body.payload("image"))))
+
+
+@faces_api.post("/multi-feature", summary="Extract the face features of several people from one image.")
+async def multi_feature(body: MultiFeatureReqBody, faces: Faces) -> MultiFeatureResponse:
+    found = await faces.embed_all(await body.payload("image"), body.maxResults)
+    return MultiFeatureResponse(
+        version=api.__version__,
+        feature_info_list=[
+            FeatureInfoResult(feature=_base64(faces.feature(embedding)), face_detect=DetectResult.of(face))
+            for face, embedding in found
+        ],
+    )
+
+
+@faces_api.post("/embeddings", summary="Extract the face feature array of a single person from one image.")
+async def embeddings(body: EmbeddingsReqBody, faces: Faces) -> EmbeddingsResponse:
+    return _embeddings(await faces.embed_largest(await body.payload("image")))
+
+
+@faces_api.post(
+    "/embeddings-only",
+    summary="Extract the face feature array of a single person from one preprocessed image (aligned 112x112).",
+)
+async def embeddings_only(body: EmbeddingsReqBody, faces: Faces) -> EmbeddingsResponse:
+    return _embeddings((None, await faces.embed_aligned(await body.payload("image"))))
+
+
+@faces_api.post("/multi-embeddings", summary="Extract the face feature arrays of several people from one image.")
+async def multi_embeddings(body: MultiEmbeddingsReqBody, faces: Faces) -> MultiEmbeddingsResponse:
+    found = await faces.embed_all(await body.payload("image"), body.maxResults)
+    return MultiEmbeddingsResponse(
+        version=api.__version__,
+        embeddings_info_list=[
+            EmbeddingsInfoResult(embeddings=embedding.tolist(), face_detect=DetectResult.of(face))
+            for face, embedding in found
+        ],
+    )
+
+
+@faces_api.post("/score", summary="Measure the similarity between the faces contained in two images.")
+async def score(body: ScoreReqBody, faces: Faces) -> ScoreResponse:
+    return await _score(faces, body)
+
+
+@faces_api.post("/feature-score", summary="Measure the similarity between two features.")
+async def feature_score(body: FeatureScoreReqBody, faces: Faces) -> FeatureScoreResponse:
+    first, second = await body.payload("feature1"), await body.payload("feature2")
+    return FeatureScoreResponse(score=await faces.compare_features(first, second))
+
+
+@faces_api.post(
+    "/file/detect", summary="Detect the faces of several people in one image file: face regions and landmarks."
+)
+async def file_detect(form: Annotated[DetectForm, MULTIPART], faces: Faces) -> DetectResponse:
+    return await _detect(faces, form)
+
+
+@faces_api.post("/file/feature", summary="Extract the face feature of a single person from one image file.")
+async def file_feature(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> FeatureResponse:
+    return _feature(faces, await faces.embed_largest(await form.payload("image")))
+
+
+@faces_api.post(
+    "/file/feature-only",
+    summary="Extract the face feature of a single person from one preprocessed image file (aligned 112x112).",
+)
+async def file_feature_only(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> FeatureResponse:
+    return _feature(faces, (None, await faces.embed_aligned(await form.payload("image"))))
+
+
+@faces_api.post("/file/embeddings", summary="Extract the face feature array of a single person from one image file.")
+async def file_embeddings(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> EmbeddingsResponse:
+    return _embeddings(await faces.embed_largest(await form.payload("image")))
+
+
+@faces_api.post(
+    "/file/embeddings-only",
+    summary="Extract the face feature array of a single person from one preprocessed image file (aligned 112x112).",
+)
+async def file_embeddings_only(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> EmbeddingsResponse:
+    return _embeddings((None, await faces.embed_aligned(await form.payload("image"))))
+
+
+@faces_api.post("/file/score", summary="Measure the similarity between the faces contained in two image files.")
+async def file_score(form: Annotated[ScoreForm, MULTIPART], faces: Faces) -> ScoreResponse:
+    return await _score(faces, form)
+
+
+async def _detect(faces: Pipeline, asked: DetectReqBody | DetectForm) -> DetectResponse:
+    found = await faces.detect(await asked.payload("image"), Order(asked.detectSortType), asked.maxResults)
+    return DetectResponse(seq=asked.seq, faces=[DetectResult.of(face) for face in found])
+
+
+async def _score(faces: Pipeline, asked: ScoreReqBody | ScoreForm) -> ScoreResponse:
+    compared = await faces.compare(await asked.payload("image1"), await asked.payload("image2"))
+    return ScoreResponse(score=compared.score, face_detects=[DetectResult.of(face) for face in compared.faces])
+
+
+def _feature(faces: Pipeline, found: tuple[Face | None, Embedding] | None) -> FeatureResponse:
+    face, embedding = found or (None, None)
+    return FeatureResponse(
+        version=api.__version__,
+        feature="" if embedding is None else _base64(faces.feature(embedding)),
+        face_detect=DetectResult.of(face),
+    )
+
+
+def _embeddings(found: tuple[Face | None, Embedding] | None) -> EmbeddingsResponse:
+    face, embedding = found or (None, None)
+    return EmbeddingsResponse(
+        version=api.__version__,
+        embeddings=[] if embedding is None else embedding.tolist(),
+        face_detect=DetectResult.of(face),
+    )
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+guarded_paths = {route.path for route in faces_api.routes if isinstance(route, APIRoute)}
+gate = Gate(
+    create_app(info, faces_api),
+    guarded=lambda scope: scope["method"] == "POST" and scope["path"] in guarded_paths,
+    keys=configured.keys(),
+    max_body_bytes=configured.max_body_bytes,
+    max_in_flight=-(-configured.max_in_flight // configured.workers),
+    deadline_s=configured.deadline_s,
+)
+
+
+@bentoml.service(
+    name="facebento",
+    workers=configured.workers,
+    # A backstop behind the gate's deadline, which answers as the contract says.
+    traffic={"timeout": configured.deadline_s + 5},
+    logging={"access": {"enabled": False}},
+    # __is_ready__ asks the runners; BentoML's own probe answers 500 where one is gone.
+    runner_probe={"enabled": False},
+)
+@bentoml.asgi_app(gate, path="/")
+class FaceService:
+    detector = bentoml.depends(Detector)
+    embedder = bentoml.depends(Embedder)
+
+    def __init__(self) -> None:
+        for line in settings.unknown_variables():
+            log.warning(line)
+        self.pipeline = Pipeline(
+            # Looked up as they are called: the connection to a runner is made after this.
+            detect=lambda canvases: self.detector.to_async.detect(canvases),  # noqa: PLW0108
+            embed=lambda crops: self.embedder.to_async.embed(crops),  # noqa: PLW0108
+            detector=detector_model.description,
+            embedder=embedder_model.description,
+            decode_threads=configured.decode_threads,
+            max_pixels=configured.max_pixels,
+        )
+
+    async def placements(self) -> dict[str, dict[str, str]]:
+        """Where each runner runs. Raises RunnerError where one does not answer."""
+        runners = {"detector": self.detector, "embedder": self.embedder}
+        answers = await asyncio.gather(*(call(runner.to_async.placement) for runner in runners.values()))
+        return dict(zip(runners, answers, strict=True))
+
+    async def __is_ready__(self) -> bool:
+        try:
+            async with asyncio.timeout(2):
+                await self.placements()
+        except (RunnerError, TimeoutError):
+            return False
+        return True

@@ -1,0 +1,129 @@
+"""Tiny models with their descriptions, an empty store for each test, and CenterFace's decoding in plain numpy."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
+from onnx import TensorProto, helper, numpy_helper
+
+from models.catalog import ModelDescription
+
+Floats = npt.NDArray[np.float32]
+Decode = Callable[[Floats, Floats, Floats, Floats], Floats]
+
+
+@pytest.fixture
+def store_folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty model store in place of the user's."""
+    folder = tmp_path / "bentoml" / "models"
+    folder.mkdir(parents=True)
+    BentoMLContainer.model_store.set(ModelStore(folder))
+    yield folder
+    BentoMLContainer.model_store.reset()
+
+
+@pytest.fixture
+def detector_fields() -> dict[str, Any]:
+    return {
+        "id": "tiny-detector",
+        "role": "detector",
+        "summary": "four convolutions",
+        "licence": "CC0-1.0",
+        "sha256": "0" * 64,
+        "format": "onnx",
+        "input": {"size": 64, "color": "RGB", "mean": [0, 0, 0], "scale": 1},
+        "detector": {
+            "decoding": "centerface",
+            "outputs": ["heat", "size", "offset", "points"],
+            "candidates": 20,
+            "score_threshold": 0.5,
+            "iou_threshold": 0.3,
+        },
+    }
+
+
+@pytest.fixture
+def embedder_fields() -> dict[str, Any]:
+    return {
+        "id": "tiny-embedder",
+        "role": "embedder",
+        "summary": "the picture itself",
+        "licence": "CC0-1.0",
+        "sha256": "0" * 64,
+        "format": "onnx",
+        "input": {"size": 2, "color": "RGB", "mean": [0, 0, 0], "scale": 1},
+        "embedder": {
+            "dimensions": 12,
+            "template": [[0.5, 0.5], [1.5, 0.5], [1, 1], [0.5, 1.5], [1.5, 1.5]],
+            "score": {"cosine": 0.5, "steepness": 4},
+        },
+    }
+
+
+@pytest.fixture
+def detector(detector_fields: dict[str, Any]) -> ModelDescription:
+    return ModelDescription.model_validate(detector_fields)
+
+
+@pytest.fixture
+def embedder(embedder_fields: dict[str, Any]) -> ModelDescription:
+    return ModelDescription.model_validate(embedder_fields)
+
+
+@pytest.fixture
+def detector_file() -> bytes:
+    """CenterFace's heads as four random convolutions, in the shape of its own file: opset 9, fixed input."""
+    random = np.random.default_rng(1)
+    nodes, weights, outputs = [], [], []
+    for name, channels in (("heat", 1), ("size", 2), ("offset", 2), ("points", 10)):
+        kernel = random.normal(0, 0.002, (channels, 3, 4, 4)).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f"{name}.weight"))
+        nodes.append(helper.make_node("Conv", ["image", f"{name}.weight"], [name], strides=[4, 4]))
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [10, channels, 8, 8]))
+    weights.append(numpy_helper.from_array(np.array(7, np.int64), "batches_tracked"))
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [10, 3, 32, 32])]
+    inputs += [helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in weights]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=4)
+    return model.SerializeToString()
+
+
+@pytest.fixture
+def embedder_file() -> bytes:
+    """Its embedding is its input, flattened."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        tiny (float[n, 3, 2, 2] image) => (float[n, 12] raw) { raw = Flatten (image) }
+    """
+    return onnx.parser.parse_model(text).SerializeToString()
+
+
+@pytest.fixture
+def decode_centerface() -> Decode:
+    return _decode_centerface
+
+
+def _decode_centerface(heat: Floats, size: Floats, offset: Floats, points: Floats) -> Floats:
+    """One image's heads, [1 | 2 | 2 | 10, h, w] -> a row per peak, by falling score: written cell by cell."""
+    rows = []
+    padded = np.pad(heat[0], 1, constant_values=-np.inf)
+    for y, x in np.ndindex(heat.shape[1:]):
+        score = heat[0, y, x]
+        if score < padded[y : y + 3, x : x + 3].max():
+            continue
+        height, width = 4 * np.exp(size[:, y, x])
+        left = (x + offset[1, y, x] + 0.5) * 4 - width / 2
+        top = (y + offset[0, y, x] + 0.5) * 4 - height / 2
+        marks = [
+            place
+            for i in range(5)
+            for place in (left + width * points[2 * i + 1, y, x], top + height * points[2 * i, y, x])
+        ]
+        rows.append([left, top, left + width, top + height, score, *marks])
+    return np.array(sorted(rows, key=lambda row: -row[4]), np.float32)

@@ -1,0 +1,127 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from models import catalog as catalog_module
+from models.catalog import ModelDescription, catalog, describe, read_description
+from models.errors import DescriptionError, UnknownModelError
+
+Fields = dict[str, Any]
+
+
+def test_starter_models_are_a_detector_and_an_embedder() -> None:
+    assert [each.role for each in catalog().values() if each.starter] == ["detector", "embedder"]
+
+
+def test_every_catalog_model_but_an_imported_one_says_where_it_comes_from() -> None:
+    assert all(each.source is not None for each in catalog().values())
+
+
+def test_the_score_of_an_embedder_is_a_half_at_one_of_its_operating_points() -> None:
+    for each in catalog().values():
+        if each.embedder is not None:
+            assert each.embedder.score.cosine in {point.cosine for point in each.embedder.operating_points}
+
+
+def test_unknown_id_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownModelError, match=r"'centreface'.*centerface, dlib-resnet-v1"):
+        describe("centreface")
+
+
+@pytest.mark.parametrize("model_id", ["", "-a", "a-", "A", "a_b", "a/b", "a:b", "x" * 64])
+def test_ids_that_bentoml_or_a_path_would_choke_on_are_refused(detector_fields: Fields, model_id: str) -> None:
+    with pytest.raises(ValidationError):
+        ModelDescription.model_validate(detector_fields | {"id": model_id})
+
+
+def test_a_role_needs_its_section_and_no_other(detector_fields: Fields, embedder_fields: Fields) -> None:
+    with pytest.raises(ValidationError, match="found neither detector nor embedder"):
+        ModelDescription.model_validate({key: detector_fields[key] for key in detector_fields if key != "detector"})
+    with pytest.raises(ValidationError, match="found detector and embedder"):
+        ModelDescription.model_validate(detector_fields | {"embedder": embedder_fields["embedder"]})
+
+
+def test_dlib_files_hold_embedders_only(detector_fields: Fields) -> None:
+    with pytest.raises(ValidationError, match="dlib"):
+        ModelDescription.model_validate(detector_fields | {"format": "dlib"})
+
+
+def test_fingerprint_of_the_starter_embedder_never_changes() -> None:
+    # Features out there carry it: change it, and none of them can be compared with new ones any more.
+    assert describe("dlib-resnet-v1").fingerprint == "c8a876f360c5801eef9c550a6ff78bfd"
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"summary": "x", "licence": "MIT", "starter": True}, True),
+        ({"id": "another-name"}, True),
+        ({"input": {"size": 2, "color": "RGB", "mean": [0, 0, 0], "scale": [1, 1, 1]}}, True),
+        ({"input": {"size": 2, "color": "BGR", "mean": [0, 0, 0], "scale": 1}}, False),
+        ({"sha256": "1" * 64}, False),
+        ({"format": "dlib"}, False),
+    ],
+)
+def test_fingerprint_follows_what_changes_an_embedding_and_nothing_else(
+    embedder_fields: Fields, change: Fields, same: bool
+) -> None:
+    original = ModelDescription.model_validate(embedder_fields)
+    changed = ModelDescription.model_validate(embedder_fields | change)
+    assert (changed.fingerprint == original.fingerprint) is same
+    assert len(bytes.fromhex(original.fingerprint)) == 16
+
+
+def test_a_detector_has_no_fingerprint(detector: ModelDescription) -> None:
+    with pytest.raises(TypeError, match="detector"):
+        _ = detector.fingerprint
+
+
+def test_version_follows_description_and_preparation(embedder_fields: Fields, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ModelDescription.model_validate(embedder_fields)
+    assert original.tag == f"tiny-embedder:{original.version}"
+    assert ModelDescription.model_validate(embedder_fields | {"summary": "x"}).version != original.version
+    before = original.version
+    monkeypatch.setattr(catalog_module, "PREPARATION", catalog_module.PREPARATION + 1)
+    assert original.version != before
+
+
+def test_a_description_file_without_checksum_takes_the_computed_one(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("""
+        id = "mine"
+        role = "embedder"
+        summary = "mine"
+        licence = "MIT"
+        format = "onnx"
+        input = {size = 112, color = "RGB", mean = [127.5, 127.5, 127.5], scale = 0.0078125}
+        [embedder]
+        dimensions = 512
+        template = [[38, 51], [73, 51], [56, 71], [41, 92], [70, 92]]
+        score = {cosine = 0.4, steepness = 4}
+    """)
+    assert read_description(file, "a" * 64).sha256 == "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id = ", "can't be read as TOML"),
+        (
+            'id = "mine"\nrole = "recogniser"',
+            r"role: Input should be 'detector' or 'embedder'; summary: Field required",
+        ),
+        ("colour = 1", "colour: Extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_description_file_is_told_field_by_field(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(DescriptionError, match=message):
+        read_description(file, "a" * 64)
+
+
+def test_a_missing_description_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DescriptionError, match="No such file"):
+        read_description(tmp_path / "none.toml", "a" * 64)

@@ -1,0 +1,57 @@
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+from onnx import helper, parser
+
+from models.decoding import Tail, centerface, normalisation
+from models.errors import GraphMismatchError
+
+Floats = npt.NDArray[np.float32]
+Decode = Callable[[Floats, Floats, Floats, Floats], Floats]
+
+
+def run(tail: Tail, **heads: Floats) -> Floats:
+    model = helper.make_model(parser.parse_graph(tail.text), ir_version=9, opset_imports=[helper.make_opsetid("", 19)])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    answer: Floats = session.run([tail.output], heads)[0]
+    return answer
+
+
+def random_heads(rows: int, side: int) -> dict[str, Floats]:
+    random = np.random.default_rng(side)
+    return {
+        "heat": random.random((rows, 1, side, side), np.float32),
+        "size": random.normal(1, 0.5, (rows, 2, side, side)).astype(np.float32),
+        "offset": random.random((rows, 2, side, side), np.float32),
+        "points": random.random((rows, 10, side, side), np.float32),
+    }
+
+
+def test_centerface_equals_a_decoding_cell_by_cell(decode_centerface: Decode) -> None:
+    heads = random_heads(rows=3, side=16)
+    answers = run(centerface(64, 1000), **heads)
+    assert answers.shape == (3, 16 * 16, 15)  # there are no more cells than that
+    for row, answer in enumerate(answers):
+        expected = decode_centerface(*(head[row] for head in heads.values()))
+        np.testing.assert_allclose(answer[: len(expected)], expected, rtol=1e-5, atol=1e-4)
+        assert not answer[len(expected) :, 4].any()
+
+
+def test_centerface_keeps_the_best(decode_centerface: Decode) -> None:
+    heads = random_heads(rows=1, side=16)
+    answer = run(centerface(64, 5), **heads)[0]
+    expected = decode_centerface(*(head[0] for head in heads.values()))
+    np.testing.assert_allclose(answer, expected[:5], rtol=1e-5, atol=1e-4)
+
+
+def test_centerface_wants_a_canvas_of_whole_strides() -> None:
+    with pytest.raises(GraphMismatchError, match="multiple of 32"):
+        centerface(100, 5)
+
+
+def test_normalisation_gives_unit_vectors_and_leaves_zeros_alone() -> None:
+    answer = run(normalisation(2), raw=np.array([[3, 4], [0, 0]], np.float32))
+    np.testing.assert_allclose(answer, [[0.6, 0.8], [0, 0]], rtol=1e-6)
