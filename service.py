@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import logging
+import os
 from importlib import metadata
 from typing import Annotated, Any
 
 import bentoml
+from bentoml.exceptions import BentoMLConfigException
 from fastapi import APIRouter, Depends, Form
 from fastapi.routing import APIRoute
 
@@ -43,6 +45,7 @@ from api.schemas import (
 from faces.detection import Face, Order
 from faces.feature import Embedding
 from models import store
+from models.errors import ModelError
 from pipeline import Pipeline
 from runners import onnx
 from runners.base import RunnerOptions
@@ -52,9 +55,27 @@ from runners.embedder import embedder_runner
 from runners.errors import RunnerError
 
 log = logging.getLogger("facebento.service")
-configured = settings.load()
-detector_model = store.find(configured.detector)
-embedder_model = store.find(configured.embedder)
+
+# What serves faces in a company's own network reports to nobody outside it.
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+
+def _find(role: str, model_id: str) -> store.StoredModel:
+    stored = store.find(model_id)
+    if stored.description.role != role:
+        raise settings.SettingsError(
+            f"{settings.PREFIX}{role.upper()}: {model_id} is no {role}. `facebento models list` names those there are."
+        )
+    return stored
+
+
+try:
+    configured = settings.load()
+    detector_model = _find("detector", configured.detector)
+    embedder_model = _find("embedder", configured.embedder)
+except (settings.SettingsError, ModelError) as error:
+    # The one kind of exception that BentoML's commands end with in one line instead of a traceback.
+    raise BentoMLConfigException(str(error)) from None
 
 
 def _options(max_batch: int) -> RunnerOptions:

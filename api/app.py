@@ -38,6 +38,8 @@ def create_app(*routers: APIRouter) -> FastAPI:
         redirect_slashes=False,
         # Clients in the field send JSON without saying so.
         strict_content_type=False,
+        # Spans and logs of every request, with what was wrong in it: nothing of a request is to be kept.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     for router in routers:
         app.include_router(router)

@@ -2,11 +2,12 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from api.keys import Keys, read_keys
 
@@ -16,6 +17,12 @@ PREFIX = "FACEBENTO_"
 def _cores() -> int:
     """The cores that this process may run on. A container's CPU quota does not show here."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise ValueError("must be auto, cpu, cuda or cuda:N, N being the number of a GPU")
+    return text
 
 
 class SettingsError(Exception):
@@ -40,7 +47,7 @@ class Settings(BaseSettings):
         description="A file with one key a line, written as in `FACEBENTO_API_KEYS`; blank lines and lines that begin "
         "with `#` are passed over. Its keys count as well as those of the variable.",
     )
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+    device: Annotated[str, AfterValidator(_device)] = Field(
         "auto",
         description="Where the models run. `auto`: the first CUDA device if there is one, the CPU otherwise. `cuda` or "
         "`cuda:1`: that device, and the service refuses to start without it. `cpu`: never the GPU.",
@@ -142,10 +149,11 @@ def load() -> Settings:
     """The settings to serve with. Raises SettingsError also where there is no key: nobody could be let in."""
     settings = read()
     if not settings.keys():
-        raise SettingsError(
+        missing = (
             f"{PREFIX}API_KEYS: not set, nor is {PREFIX}API_KEYS_FILE, and without a key nobody could be let in. Set "
             "it to one or more keys, separated by commas. `facebento serve` makes a key where there is none."
         )
+        raise SettingsError("\n".join([missing, *unknown_variables()]))
     return settings
 
 
@@ -155,15 +163,15 @@ def _line(location: tuple[int | str, ...], message: str) -> str:
 
 
 def unknown_variables() -> list[str]:
-    """A line for each variable with the prefix that is no setting: mostly a misspelt one.
+    """A line for each variable with the prefix, set or in .env, that is no setting: mostly a misspelt one.
 
-    Kubernetes puts variables such as FACEBENTO_PORT into the pods beside a service called facebento, so that these
-    can't stop the start.
+    They can't stop the start: beside a service called facebento, Kubernetes puts FACEBENTO_PORT and the like into pods.
     """
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    given = {name.upper() for name in (*os.environ, *DotEnvSettingsSource(Settings).env_vars)}
     lines = []
-    for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
+    for name in sorted(given.difference(known)):
+        if name.startswith(PREFIX):
+            near = difflib.get_close_matches(name, known, n=1)
             lines.append(f"{name} is no setting and has no effect." + (f" Did you mean {near[0]}?" if near else ""))
     return lines

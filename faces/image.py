@@ -76,7 +76,9 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     """The loaded image's pixels as uint8 [height, width, 3] RGB, whatever its mode."""
     if image.mode.startswith("I;16"):
         # Pillow's own conversion clips at 255 instead of scaling.
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        deep = np.asarray(image)
+        grey = (deep >> 8).astype(np.uint8)
+        grey[deep == image.info.get("transparency", -1)] = 255
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         seen = image.convert("RGBA")

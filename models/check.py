@@ -4,11 +4,16 @@ A graph can declare a free batch and still be exported for one row: constants of
 Shape inference can't see it; running can.
 """
 
+import os
+
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from models.errors import BatchMismatchError, GraphMismatchError
+
+# onnxruntime reports to its makers from the moment it is imported (since 1.29, on Linux too), unless this is set.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 ROWS = 3
 SAME_COSINE = 0.9999

@@ -24,7 +24,7 @@ from models.errors import (
 )
 
 # What pip prints when it could not talk to an index, whatever it says at the end.
-UNREACHABLE = ("Retrying (", "Max retries exceeded", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError",
+UNREACHABLE = ("Retrying", "Max retries exceeded", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError",
                "SSLError", "Read timed out", "Connection refused", "Name or service not known")  # fmt: skip
 
 

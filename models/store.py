@@ -12,7 +12,6 @@ import datetime as dt
 import errno
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,22 +89,30 @@ def save(description: ModelDescription, graph: bytes) -> StoredModel:
 
     All or nothing: an interrupted save leaves the store as it was. StorageError if the disk is full or read-only.
     """
+    record = Record(
+        description=description,
+        prepared_sha256=hashlib.sha256(graph).hexdigest(),
+        stored_at=dt.datetime.now(dt.UTC),
+    )
     with storage_errors("write to the model store"):
         root = _root()
         root.mkdir(parents=True, exist_ok=True)
-        # BentoML would copy file by file into the final place, and an interrupt leaves half of them there. A folder
+        # BentoML would write file by file into the final place, and an interrupt leaves half of them there. A folder
         # beside the store is on the same disk, and renaming it is one step.
         with tempfile.TemporaryDirectory(dir=root.parent, prefix="saving-") as folder:
             staged = Path(folder, "new")
-            packed = _packed(description, graph)
-            shutil.copytree(packed.path, staged)
+            staged.mkdir()
+            (staged / GRAPH).write_bytes(graph)
+            (staged / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
+            with (staged / "model.yaml").open("w", encoding="utf-8") as file:
+                _bentoml_model(description).info.dump(file)
             final = root / description.id / description.version
             final.parent.mkdir(exist_ok=True)
             if final.exists():
                 final.rename(Path(folder, "old"))
             staged.rename(final)
             (final.parent / "latest").write_text(description.version, encoding="utf-8")
-    return find(description.id)
+    return _stored(record, final)
 
 
 @contextmanager
@@ -120,12 +127,12 @@ def storage_errors(action: str) -> Iterator[None]:
         raise StorageError(f"can't {action}: {error.strerror or error}{where}") from error
 
 
-def _packed(description: ModelDescription, graph: bytes) -> bentoml.Model:
-    """A BentoML model in a temporary folder, which is removed with the object.
+def _bentoml_model(description: ModelDescription) -> bentoml.Model:
+    """The model as BentoML describes it.
 
-    Not `bentoml.models.create`, which does the same and then reports it to BentoML's servers.
+    Not `bentoml.models.create`, which reports every model to BentoML's servers.
     """
-    packed = bentoml.Model.create(
+    return bentoml.Model.create(
         description.tag,
         module="",
         api_version="v1",
@@ -134,15 +141,6 @@ def _packed(description: ModelDescription, graph: bytes) -> bentoml.Model:
         labels={"role": description.role, "licence": description.licence},
         metadata={"summary": description.summary, "source_sha256": description.sha256},
     )
-    record = Record(
-        description=description,
-        prepared_sha256=hashlib.sha256(graph).hexdigest(),
-        stored_at=dt.datetime.now(dt.UTC),
-    )
-    Path(packed.path_of(GRAPH)).write_bytes(graph)
-    Path(packed.path_of(RECORD)).write_text(record.model_dump_json(indent=2), encoding="utf-8")
-    packed.flush()  # type: ignore[no-untyped-call]
-    return packed
 
 
 def _root() -> Path:
@@ -161,8 +159,12 @@ def _read(folder: Path) -> tuple[Record, StoredModel] | None:
         record = Record.model_validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError):
         return None
+    return record, _stored(record, folder)
+
+
+def _stored(record: Record, folder: Path) -> StoredModel:
     tag = f"{folder.parent.name}:{folder.name}"
-    return record, StoredModel(record.description, folder / GRAPH, tag, record.prepared_sha256)
+    return StoredModel(record.description, folder / GRAPH, tag, record.prepared_sha256)
 
 
 def _remedy(model_id: str) -> str:

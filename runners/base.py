@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import bentoml
+from bentoml.exceptions import BentoMLConfigException
 
+from models.errors import ModelError
 from models.store import StoredModel
-from runners.onnx import Engine
+from runners.onnx import Engine, choose_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,22 @@ class RunnerOptions:
             # A line for each call, in a format of its own.
             "logging": {"access": {"enabled": False}},
         }
+
+
+def before_start(stored: StoredModel, options: RunnerOptions) -> Any:
+    """A hook for a service: finds what would stop the runner, once, before BentoML starts processes of it.
+
+    In a process of its own it would come again with each restart, at the end of a traceback.
+    """
+
+    def check() -> None:
+        try:
+            stored.verify()
+        except ModelError as error:
+            raise BentoMLConfigException(str(error)) from None
+        choose_device(options.device)
+
+    return bentoml.on_deployment(check)
 
 
 class Runner:

@@ -6,7 +6,7 @@ import bentoml
 import numpy as np
 
 from models.store import StoredModel
-from runners.base import Runner, RunnerOptions
+from runners.base import Runner, RunnerOptions, before_start
 
 
 def detector_runner(stored: StoredModel, options: RunnerOptions) -> Any:
@@ -15,6 +15,7 @@ def detector_runner(stored: StoredModel, options: RunnerOptions) -> Any:
     @bentoml.service(name="detector", **options.service)
     class Detector(Runner):
         model = bentoml.models.BentoModel(stored.tag)
+        check = before_start(stored, options)
 
         def __init__(self) -> None:
             super().__init__(stored, options)

@@ -6,7 +6,7 @@ import bentoml
 import numpy as np
 
 from models.store import StoredModel
-from runners.base import Runner, RunnerOptions
+from runners.base import Runner, RunnerOptions, before_start
 
 
 def embedder_runner(stored: StoredModel, options: RunnerOptions) -> Any:
@@ -15,6 +15,7 @@ def embedder_runner(stored: StoredModel, options: RunnerOptions) -> Any:
     @bentoml.service(name="embedder", **options.service)
     class Embedder(Runner):
         model = bentoml.models.BentoModel(stored.tag)
+        check = before_start(stored, options)
 
         def __init__(self) -> None:
             super().__init__(stored, options)

@@ -6,11 +6,14 @@ RunnerError
 └── RunnerTimeoutError      it did not answer in time
 """
 
+from bentoml.exceptions import BentoMLConfigException
+
 
 class RunnerError(Exception): ...
 
 
-class DeviceUnavailableError(RunnerError): ...
+class DeviceUnavailableError(RunnerError, BentoMLConfigException):
+    """Also of the kind that BentoML's commands end with in one line instead of a traceback."""
 
 
 class RunnerUnavailableError(RunnerError): ...

@@ -2,16 +2,20 @@
 
 import ctypes
 import logging
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from runners.errors import DeviceUnavailableError
+
+# onnxruntime reports to its makers from the moment it is imported, unless this is set.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
 
 log = logging.getLogger("facebento.runners")
 
@@ -37,12 +41,15 @@ def cuda_devices() -> int:
     return count.value
 
 
-def choose_device(device: str, *, devices: int) -> str:
+def choose_device(device: str) -> str:
     """`auto`, `cpu`, `cuda` or `cuda:N` -> `cpu` or `cuda:N`.
 
-    devices: how many CUDA devices there are. Raises DeviceUnavailableError where CUDA is asked for and absent.
+    Raises DeviceUnavailableError where CUDA is asked for and absent.
     """
-    if device == "cpu" or (device == "auto" and devices == 0):
+    if device == "cpu":
+        return "cpu"
+    devices = cuda_devices()
+    if device == "auto" and devices == 0:
         return "cpu"
     index = int(device.partition(":")[2] or 0)
     if index >= devices:
@@ -106,7 +113,7 @@ def buckets(max_batch: int) -> list[int]:
 
 
 def _open(path: Path, device: str) -> tuple[ort.InferenceSession, Placement]:
-    chosen = choose_device(device, devices=0 if device == "cpu" else cuda_devices())
+    chosen = choose_device(device)
     options = ort.SessionOptions()
     # Rows run side by side on threads of the engine: a thread pool inside each run would only fight with them.
     options.intra_op_num_threads = 1

@@ -1,5 +1,6 @@
 """Tiny models with their descriptions, an empty store for each test, and CenterFace's decoding in plain numpy."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from bentoml._internal.models import ModelStore
 from onnx import TensorProto, helper, numpy_helper
 
 from models.catalog import ModelDescription
+
+# Before any test imports onnxruntime, which reports to its makers otherwise.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 Floats = npt.NDArray[np.float32]
 Decode = Callable[[Floats, Floats, Floats, Floats], Floats]
@@ -91,7 +95,8 @@ def detector_file() -> bytes:
     inputs += [helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in weights]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=4)
-    return model.SerializeToString()
+    source: bytes = model.SerializeToString()
+    return source
 
 
 @pytest.fixture
@@ -101,7 +106,8 @@ def embedder_file() -> bytes:
         <ir_version: 8, opset_import: ["" : 17]>
         tiny (float[n, 3, 2, 2] image) => (float[n, 12] raw) { raw = Flatten (image) }
     """
-    return onnx.parser.parse_model(text).SerializeToString()
+    source: bytes = onnx.parser.parse_model(text).SerializeToString()
+    return source
 
 
 @pytest.fixture

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from onnx import parser
 
@@ -8,7 +13,8 @@ from models.prepare import prepare
 
 
 def prepared(text: str) -> bytes:
-    return parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}').SerializeToString()
+    source: bytes = parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}').SerializeToString()
+    return source
 
 
 def test_sound_graphs_pass(
@@ -66,3 +72,12 @@ def test_answers_that_are_no_numbers_are_refused(embedder: ModelDescription) -> 
 def test_bytes_that_are_no_graph_are_refused() -> None:
     with pytest.raises(GraphMismatchError, match="onnxruntime can't run"):
         check_batches(b"nothing")
+
+
+def test_onnxruntime_reports_nothing(tmp_path: Path) -> None:
+    """Its telemetry leaves a session file among the temporary ones as soon as it starts."""
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", "import models.check"], env=environment | {"TMPDIR": str(tmp_path)}, check=True
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -54,4 +54,4 @@ def test_centerface_wants_a_canvas_of_whole_strides() -> None:
 
 def test_normalisation_gives_unit_vectors_and_leaves_zeros_alone() -> None:
     answer = run(normalisation(2), raw=np.array([[3, 4], [0, 0]], np.float32))
-    np.testing.assert_allclose(answer, [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(answer, np.array([[0.6, 0.8], [0, 0]]), rtol=1e-6)

@@ -24,7 +24,8 @@ def run(model: onnx.ModelProto, rows: npt.NDArray[np.uint8]) -> Floats:
 
 
 def text_model(text: str, opset: int = 17) -> bytes:
-    return parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {text}').SerializeToString()
+    source: bytes = parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {text}').SerializeToString()
+    return source
 
 
 @pytest.mark.parametrize("color", ["RGB", "BGR"])

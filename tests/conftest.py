@@ -1,0 +1,35 @@
+"""Pictures to test with: they come with scikit-image and matplotlib, and none is kept here."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import skimage.data
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> NDArray[np.uint8]:
+    """Eileen Collins: uint8 [512, 512, 3], RGB; one face, about 100 pixels wide."""
+    return np.asarray(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def grace_hopper() -> NDArray[np.uint8]:
+    """Grace Hopper: uint8 [606, 512, 3], RGB; one face."""
+    with Image.open(Path(mpl.get_data_path(), "sample_data", "grace_hopper.jpg")) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def cat() -> NDArray[np.uint8]:
+    """Chelsea, a cat: uint8 [300, 451, 3], RGB; no human face."""
+    return np.asarray(skimage.data.chelsea())
+
+
+@pytest.fixture(scope="session")
+def photo(astronaut: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A piece of a photograph that decodes quickly, and that no turn or flip leaves as it is: uint8 [60, 80, 3]."""
+    return np.ascontiguousarray(astronaut[80:200:2, 160:320:2])

@@ -1,0 +1,128 @@
+"""A server as a user starts it: a working copy of its own, a key that it makes itself, the models of the store."""
+
+import base64
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from models import store
+
+PROJECT = Path(__file__).resolve().parents[2]
+NOT_COPIED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build")
+
+
+@dataclass
+class Server:
+    url: str
+    folder: Path  # its working copy
+    home: Path  # its BENTOML_HOME
+    settings: dict[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output").read_text(encoding="utf-8")
+
+    @property
+    def key(self) -> str:
+        return (self.folder / ".env").read_text(encoding="utf-8").strip().removeprefix("FACEBENTO_API_KEYS=")
+
+    def start(self) -> None:
+        """Run `facebento serve` until it has announced itself."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("FACEBENTO_")}
+        environment = clean | {
+            "PYTHONPATH": str(self.folder),  # before the working copy under test
+            "BENTOML_HOME": str(self.home),
+            "BENTOML_DO_NOT_TRACK": "True",
+            **self.settings,
+        }
+        port = self.url.rpartition(":")[2]
+        with (self.folder / "output").open("wb") as output:
+            self.process = subprocess.Popen(
+                [Path(sys.executable).with_name("facebento"), "serve", "--port", port],
+                cwd=self.folder.parent,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        while "facebento is ready" not in self.output:
+            assert self.process.poll() is None, self.output
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status. Every process of it is gone after this."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def post(self, path: str, **request: Any) -> httpx.Response:
+        """Without a timeout of its own: the server has a deadline."""
+        headers = {"x-api-key": self.key} | request.pop("headers", {})
+        return httpx.post(self.url + path, headers=headers, timeout=200, **request)
+
+    def answer(self, path: str, **request: Any) -> Any:
+        """The body of an answer that must be a 200."""
+        response = self.post(path, **request)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+def make_server(folder: Path, settings: dict[str, str]) -> Server:
+    """A working copy that knows no key, a BENTOML_HOME with the starter models, a free port. Not started."""
+    shutil.copytree(PROJECT, folder / "facebento", ignore=NOT_COPIED)
+    home = folder / "bentoml"
+    home.mkdir()
+    (home / "models").symlink_to(store.find("centerface").path.parents[2])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return Server(f"http://127.0.0.1:{port}", folder / "facebento", home, settings)
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def batch_sizes(metrics: str, method: str) -> dict[str, float]:
+    """Upper bound -> how many batches were at most this large, from /metrics."""
+    rows = re.findall(rf'adaptive_batch_size_bucket{{le="([^"]+)",method_name="{method}".*?}} (\S+)', metrics)
+    return {bound: float(count) for bound, count in rows}
+
+
+def jpeg(pixels: NDArray[np.uint8], *, orientation: int = 1, quality: int = 92) -> bytes:
+    """pixels: uint8 [height, width, 3] RGB, written as they are, with that EXIF orientation."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", exif=exif, quality=quality)
+    return file.getvalue()
+
+
+def black_png(width: int, height: int) -> bytes:
+    """One bit a pixel, all of them black: some kilobytes, whatever the size."""
+    row = bytes(1 + (width + 7) // 8)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(row * height)),
+        (b"IEND", b""),
+    ]
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
