@@ -4,11 +4,11 @@ import asyncio
 import base64
 import logging
 import os
+from functools import partial
 from importlib import metadata
 from typing import Annotated, Any
 
 import bentoml
-from bentoml.exceptions import BentoMLConfigException
 from fastapi import APIRouter, Depends, Form
 from fastapi.routing import APIRoute
 
@@ -45,7 +45,6 @@ from api.schemas import (
 from faces.detection import Face, Order
 from faces.feature import Embedding
 from models import store
-from models.errors import ModelError
 from pipeline import Pipeline
 from runners import onnx
 from runners.base import RunnerOptions
@@ -69,13 +68,9 @@ def _find(role: str, model_id: str) -> store.StoredModel:
     return stored
 
 
-try:
-    configured = settings.load()
-    detector_model = _find("detector", configured.detector)
-    embedder_model = _find("embedder", configured.embedder)
-except (settings.SettingsError, ModelError) as error:
-    # The one kind of exception that BentoML's commands end with in one line instead of a traceback.
-    raise BentoMLConfigException(str(error)) from None
+configured = settings.load()
+detector_model = _find("detector", configured.detector)
+embedder_model = _find("embedder", configured.embedder)
 
 
 def _options(max_batch: int) -> RunnerOptions:
@@ -299,6 +294,8 @@ gate = Gate(
 )
 @bentoml.asgi_app(gate, path="/")
 class FaceService:
+    # Before any process of it starts. Building a bento takes no key, serving one does.
+    check = bentoml.on_deployment(partial(settings.require_key, configured))
     detector = bentoml.depends(Detector)
     embedder = bentoml.depends(Embedder)
 

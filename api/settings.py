@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Self
 
+from bentoml.exceptions import BentoMLConfigException
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
@@ -25,8 +26,11 @@ def _device(text: str) -> str:
     return text
 
 
-class SettingsError(Exception):
-    """A setting that can't be used. The message names its variable and never holds a key."""
+class SettingsError(BentoMLConfigException):
+    """A setting that can't be used. The message names its variable and never holds a key.
+
+    Of the kind that BentoML's commands end with in one line instead of a traceback.
+    """
 
 
 class Settings(BaseSettings):
@@ -65,14 +69,14 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
         description="On a CPU, the images that each runner works on at once, one thread each. More than the cores only "
-        "makes them wait for each other. Default: the cores.",
+        "makes them wait for each other.",
     )
     decode_threads: int = Field(
         default_factory=_cores,
         ge=1,
         le=256,
         description="The images that each API process decodes, scales and aligns at once. Each may hold an image of "
-        "`FACEBENTO_MAX_PIXELS` pixels at up to 7 bytes each: more threads, more memory. Default: the cores.",
+        "`FACEBENTO_MAX_PIXELS` pixels at 7 bytes each, 15 with transparency: more threads, more memory.",
     )
     workers: int = Field(
         1,
@@ -137,7 +141,7 @@ class Settings(BaseSettings):
         return read_keys(texts)
 
 
-def read() -> Settings:
+def load() -> Settings:
     """The settings, with or without a key among them. Raises SettingsError, a line for each variable that is wrong."""
     try:
         return Settings()
@@ -145,16 +149,14 @@ def read() -> Settings:
         raise SettingsError("\n".join(_line(e["loc"], e["msg"]) for e in error.errors())) from None
 
 
-def load() -> Settings:
-    """The settings to serve with. Raises SettingsError also where there is no key: nobody could be let in."""
-    settings = read()
+def require_key(settings: Settings) -> None:
+    """To be called before serving. Raises SettingsError where there is no key: nobody could be let in."""
     if not settings.keys():
         missing = (
             f"{PREFIX}API_KEYS: not set, nor is {PREFIX}API_KEYS_FILE, and without a key nobody could be let in. Set "
             "it to one or more keys, separated by commas. `facebento serve` makes a key where there is none."
         )
         raise SettingsError("\n".join([missing, *unknown_variables()]))
-    return settings
 
 
 def _line(location: tuple[int | str, ...], message: str) -> str:

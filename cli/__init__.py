@@ -7,6 +7,7 @@ import click
 from api.settings import SettingsError
 from cli.models import models
 from cli.serve import serve
+from cli.settings import show_settings
 from models.errors import ModelError
 
 
@@ -28,3 +29,4 @@ def main() -> None:
 
 main.add_command(models)
 main.add_command(serve)
+main.add_command(show_settings)

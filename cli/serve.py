@@ -25,8 +25,7 @@ KEY_VARIABLE = f"{settings.PREFIX}API_KEYS"
 def serve(host: str, port: int) -> None:
     """Serve on this machine. Makes an API key in .env if none is set anywhere."""
     os.chdir(HOME)  # where service.py is, and .env
-    made = None if settings.read().keys() else _make_key(Path(".env"))
-    settings.load()
+    made = None if settings.load().keys() else _make_key(Path(".env"))
     _check_port(host, port)
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
     told = [f"facebento is ready on {url}, its API is described on {url}/docs"]

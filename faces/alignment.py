@@ -76,10 +76,12 @@ def realign(crop: Pixels, template: Template, size: int) -> NDArray[np.uint8]:
 
 def _transform(face: Face, template: Template, size: int) -> NDArray[np.float64]:
     matrix = similarity(face.landmarks, template)
-    if math.hypot(matrix[0, 0], matrix[1, 0]) > size / 10_000:
+    side = max(face.right - face.left, face.bottom - face.top)
+    if size / 10_000 < math.hypot(matrix[0, 0], matrix[1, 0]) < 10 * size / side:
         return matrix
-    # Landmarks that (all but) coincide have no direction and no size: the box, upright, is what is left to go by.
-    scale = size / max(face.right - face.left, face.bottom - face.top)
+    # Landmarks that (all but) coincide, which would show less than a tenth of the box, or that lie in no way as a
+    # face's do, have no direction and no size: the box, upright, is what is left to go by.
+    scale = size / side
     x, y = (face.left + face.right) / 2, (face.top + face.bottom) / 2
     return np.array([[scale, 0, size / 2 - scale * x], [0, scale, size / 2 - scale * y]])
 

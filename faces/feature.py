@@ -48,8 +48,12 @@ class ScoreMapping:
             raise ValueError("the cosine must lie between -1 and 1, and the steepness above 0")
 
     def score(self, cosine: float) -> float:
-        distance = math.sqrt(max(0.0, 2 - 2 * cosine))
-        return 1 / (1 + math.pow(distance / math.sqrt(2 - 2 * self.cosine), self.steepness))
+        ratio = math.sqrt(max(0.0, 2 - 2 * cosine)) / math.sqrt(2 - 2 * self.cosine)
+        if ratio <= 1:
+            return 1 / (1 + math.pow(ratio, self.steepness))
+        # The same, the other way round: a steep power of a large ratio would overflow.
+        inverse = math.pow(ratio, -self.steepness)
+        return inverse / (1 + inverse)
 
 
 def cosine_similarity(first: Embedding, second: Embedding) -> float:

@@ -52,6 +52,8 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=[fmt]) as image:
             _check_size(image.size, max_pixels)
+            image.verify()  # a PNG's checksums, which load() passes over; the image is of no use after it
+        with Image.open(io.BytesIO(data), formats=[fmt]) as image:
             image.load()
             return np.ascontiguousarray(_upright(image)(_rgb(image)))
     except ImageTooManyPixelsError:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from faces.feature import ScoreMapping
 from models.errors import DescriptionError, UnknownModelError
 
-# Raise it with every change of prepare.py, decoding.py, network.py or dlib.py that changes a prepared graph: every stored
-# version depends on it, so that a graph prepared by older code is never picked up.
+# Raise it with every change of prepare.py, decoding.py, network.py or dlib.py that changes a prepared graph: the stored
+# versions depend on it, so that a graph prepared by older code is never picked up.
 PREPARATION = 1
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

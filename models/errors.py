@@ -15,9 +15,11 @@ ModelError
 └── BatchMismatchError       a graph whose answers depend on a row's neighbours
 """
 
+from bentoml.exceptions import BentoMLException
 
-class ModelError(Exception):
-    pass
+
+class ModelError(BentoMLException):
+    """Of the kind that BentoML's commands end with in one line instead of a traceback."""
 
 
 class UnknownModelError(ModelError):

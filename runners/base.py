@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bentoml
-from bentoml.exceptions import BentoMLConfigException
 
-from models.errors import ModelError
 from models.store import StoredModel
 from runners.onnx import Engine, choose_device
 
@@ -47,10 +45,7 @@ def before_start(stored: StoredModel, options: RunnerOptions) -> Any:
     """
 
     def check() -> None:
-        try:
-            stored.verify()
-        except ModelError as error:
-            raise BentoMLConfigException(str(error)) from None
+        stored.verify()
         choose_device(options.device)
 
     return bentoml.on_deployment(check)

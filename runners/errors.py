@@ -13,7 +13,7 @@ class RunnerError(Exception): ...
 
 
 class DeviceUnavailableError(RunnerError, BentoMLConfigException):
-    """Also of the kind that BentoML's commands end with in one line instead of a traceback."""
+    """Of the kind that BentoML's commands end with in one line instead of a traceback."""
 
 
 class RunnerUnavailableError(RunnerError): ...

@@ -13,7 +13,7 @@ from PIL import Image
 @pytest.fixture(scope="session")
 def astronaut() -> NDArray[np.uint8]:
     """Eileen Collins: uint8 [512, 512, 3], RGB; one face, about 100 pixels wide."""
-    return np.asarray(skimage.data.astronaut())
+    return np.asarray(skimage.data.astronaut())  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def grace_hopper() -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def cat() -> NDArray[np.uint8]:
     """Chelsea, a cat: uint8 [300, 451, 3], RGB; no human face."""
-    return np.asarray(skimage.data.chelsea())
+    return np.asarray(skimage.data.chelsea())  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def written(schema: dict[str, Any]) -> str:
         return "|".join(written(each) for each in schema["anyOf"])
     if schema["type"] == "array":
         return f"[{written(schema['items'])}]"
-    return schema["type"] + (f" = {schema['default']}" if "default" in schema else "")
+    return str(schema["type"]) + (f" = {schema['default']}" if "default" in schema else "")
 
 
 def fields(schema: dict[str, Any]) -> dict[str, str]:

@@ -38,8 +38,8 @@ class People:
 
 
 @pytest.fixture(scope="module")
-def people(astronaut: Pixels, hopper: Pixels, cat: Pixels) -> People:
-    return People(astronaut, hopper, cat)
+def people(astronaut: Pixels, grace_hopper: Pixels, cat: Pixels) -> People:
+    return People(astronaut, grace_hopper, cat)
 
 
 def inside(face: Any, left: int, top: int, right: int, bottom: int) -> bool:

@@ -55,7 +55,7 @@ def test_a_key_is_asked_for_before_anything_else(server: Server, path: str) -> N
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"]
         assert isinstance(refused.json()["detail"], str)
-    assert httpx.post(server.url + path, headers={"x-api-key": "schlüssel".encode()}).status_code == 401
+    assert httpx.post(server.url + path, headers=[(b"x-api-key", "schlüssel".encode())]).status_code == 401
 
 
 @pytest.mark.parametrize(

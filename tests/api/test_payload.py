@@ -1,0 +1,95 @@
+import base64
+import re
+
+import pytest
+
+from api.errors import Base64Error
+from api.payload import Payload, decode_base64
+
+DATA = bytes(range(256)) * 3 + b"\xfb\xff\xfe"
+TEXT = base64.b64encode(DATA).decode()
+URL = TEXT.replace("+", "-").replace("/", "_")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", b""),
+        ("QQ==", b"A"),
+        ("QUI=", b"AB"),
+        ("QUJD", b"ABC"),
+        (TEXT, DATA),
+        (re.sub("(.{76})", "\\1\r\n", TEXT), DATA),
+        (re.sub("(.{64})", "\\1\n", TEXT) + "\n", DATA),
+        ("data:image/png;base64," + TEXT, DATA),
+        ("data:image/jpeg;base64,\n" + TEXT, DATA),
+        ("DATA:IMAGE/SVG+XML;Base64,QUJD", b"ABC"),
+        ("data:image/png;name=a.png;charset=x;base64,QUJD", b"ABC"),
+    ],
+)
+def test_base64_is_read_with_line_breaks_and_a_prefix(text: str, expected: bytes) -> None:
+    assert decode_base64(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage!",
+        "Q",
+        "QQ",
+        "QQ=",
+        "QQ===",
+        "QUJD====",
+        "QUJD=",
+        "=QUJ",
+        "QQ==QQ==",
+        "QR==",  # bits set behind the last byte
+        "QU JD",
+        " QUJD",
+        "QUJD ",
+        "QUJD\t",
+        "QUJD\0",
+        "QUJDé===",
+        "ＱＵＪＤ",  # noqa: RUF001  fullwidth letters
+        URL,
+        "-_-_",
+        "https://example.com/face.jpg",
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "../face",
+        "data:text/plain;base64,QUJD",
+        "data:application/octet-stream;base64,QUJD",
+        "data:image/png,QUJD",
+        "data:image/png;base64,data:image/png;base64,QUJD",
+        "data:;base64,QUJD",
+        "data:image/" + "x" * 100 + ";base64,QUJD",
+        "QUJDdata:image/png;base64,QUJD",
+    ],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(Base64Error, match="not base64"):
+        decode_base64(text)
+
+
+def test_the_refusal_holds_nothing_of_the_text() -> None:
+    with pytest.raises(Base64Error) as told:
+        decode_base64("/etc/passwd")
+    assert "passwd" not in str(told.value)
+    assert told.value.__suppress_context__
+
+
+def test_a_long_text_that_is_nearly_a_prefix_is_refused_quickly() -> None:
+    with pytest.raises(Base64Error):
+        decode_base64("data:image/png" + ";a" * 1_000_000)
+
+
+def test_a_payload_of_text_is_decoded_as_it_is_read_and_blames_its_field() -> None:
+    assert Payload("image", "QUJD").read() == b"ABC"
+    broken = Payload("image2", "???")
+    with pytest.raises(Base64Error) as told:
+        broken.read()
+    assert told.value.field == "image2"
+
+
+def test_a_payload_of_bytes_is_taken_as_it_is() -> None:
+    assert Payload("image", b"QUJD").read() == b"QUJD"

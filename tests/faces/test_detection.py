@@ -1,0 +1,159 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from faces.detection import Face, Order, read_candidates, select
+
+
+def row(box: Sequence[float], score: float, points: Sequence[float] = range(10)) -> list[float]:
+    return [*box, score, *points]
+
+
+def read(
+    *rows: list[float], scale: float = 1, size: tuple[int, int] = (1000, 500), threshold: float = 0.5, iou: float = 0.3
+) -> list[Face]:
+    candidates = np.array(rows, np.float32).reshape(len(rows), 15)
+    return read_candidates(
+        candidates, scale=scale, width=size[0], height=size[1], score_threshold=threshold, iou_threshold=iou
+    )
+
+
+def box(face: Face) -> tuple[float, float, float, float]:
+    return face.left, face.top, face.right, face.bottom
+
+
+def face(left: float, top: float, right: float, bottom: float, confidence: float) -> Face:
+    return Face(left, top, right, bottom, confidence, np.zeros((5, 2), np.float32))
+
+
+def test_no_candidates_are_no_faces() -> None:
+    assert read() == []
+
+
+def test_a_face_is_all_that_its_row_says() -> None:
+    [found] = read(row((10, 20, 40, 60), 0.75))
+    assert box(found) == (10, 20, 40, 60)
+    assert found.confidence == 0.75
+    assert found.landmarks.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert found.area == 30 * 40
+    assert found.distance_to(25, 43) == 3
+
+
+def test_scores_up_to_the_threshold_are_dropped() -> None:
+    rows = [row((100 * i, 0, 100 * i + 50, 50), score) for i, score in enumerate([0.25, 0.5, 0.50001, 0.9])]
+    assert [round(each.confidence, 4) for each in read(*rows)] == [0.9, 0.5]
+    assert len(read(*rows, threshold=0.1)) == 4
+    assert read(*rows, threshold=0.95) == []
+
+
+def test_faces_come_by_falling_confidence() -> None:
+    rows = [row((100 * i, 0, 100 * i + 50, 50), score) for i, score in enumerate([0.6, 0.9, 0.7, 0.8])]
+    assert [each.left for each in read(*rows)] == [100, 300, 200, 0]
+
+
+def test_of_boxes_that_overlap_too_much_the_best_is_kept() -> None:
+    # Shares of intersection and union: first and second 1/3, second and third 1/3, first and third 0.
+    rows = [row((0, 0, 10, 10), 0.7), row((5, 0, 15, 10), 0.9), row((10, 0, 20, 10), 0.8)]
+    assert [each.left for each in read(*rows, iou=0.3)] == [5]
+    assert [each.left for each in read(*rows, iou=0.35)] == [5, 10, 0]
+
+
+def test_a_suppressed_box_suppresses_nothing() -> None:
+    rows = [row((0, 0, 10, 10), 0.9), row((5, 0, 15, 10), 0.8), row((10, 0, 20, 10), 0.7)]
+    assert [each.left for each in read(*rows, iou=0.3)] == [0, 10]
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.064, 4.0])
+def test_canvas_pixels_become_image_pixels(scale: float) -> None:
+    points = np.arange(10) * 16
+    [found] = read(row((16, 32, 48, 64), 0.9, points.tolist()), scale=scale, size=(5000, 5000))
+    assert box(found) == pytest.approx((16 / scale, 32 / scale, 48 / scale, 64 / scale))
+    assert found.landmarks == pytest.approx(points.reshape(5, 2) / scale)
+
+
+def test_boxes_are_cut_at_the_border_and_landmarks_are_not() -> None:
+    [found] = read(row((-10, -20, 2000, 3000), 0.9, [-5.0] * 10), size=(640, 480))
+    assert box(found) == (0, 0, 640, 480)
+    assert found.landmarks.tolist() == [[-5, -5]] * 5
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [(-50, 10, -10, 40), (640, 10, 700, 40), (10, -50, 40, 0), (10, 480, 40, 500), (10, 10, 10, 40), (40, 10, 10, 40)],
+)
+def test_a_box_without_a_pixel_of_the_image_is_dropped(outside: tuple[float, float, float, float]) -> None:
+    kept = row((100, 100, 150, 150), 0.6)
+    assert [each.left for each in read(row(outside, 0.9), kept, size=(640, 480))] == [100]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", [0, 3, 4, 5, 14])
+def test_rows_that_are_not_finite_are_dropped(value: float, column: int) -> None:
+    broken = row((0, 0, 50, 50), 0.9)
+    broken[column] = value
+    assert [each.left for each in read(broken, row((1, 0, 51, 50), 0.8))] == [1]
+
+
+def named(faces: list[Face], found: list[Face]) -> str:
+    return "".join("abcdef"[faces.index(each)] for each in found)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (Order.CONFIDENCE, "bcda"),
+        (Order.AREA, "dbca"),
+        (Order.LEFT_TO_RIGHT, "acbd"),
+        (Order.CENTRE, "cbda"),
+    ],
+)
+def test_each_order_ranks_as_the_contract_says(order: Order, expected: str) -> None:
+    faces = [
+        face(0, 0, 10, 10, 0.6),
+        face(60, 20, 80, 40, 0.9),
+        face(40, 40, 55, 55, 0.8),
+        face(70, 60, 100, 100, 0.7),
+    ]
+    assert named(faces, select(faces, order, 10, width=100, height=100)) == expected
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_ties_go_by_confidence_and_then_from_left_to_right(order: Order) -> None:
+    # All of one size, and as far from the centre as each other; two pairs share their left border.
+    faces = [
+        face(60, 0, 80, 20, 0.5),
+        face(20, 0, 40, 20, 0.5),
+        face(20, 80, 40, 100, 0.7),
+        face(60, 80, 80, 100, 0.6),
+    ]
+    expected = "cbda" if order is Order.LEFT_TO_RIGHT else "cdba"
+    assert named(faces, select(faces, order, 10, width=100, height=100)) == expected
+
+
+@pytest.mark.parametrize(("limit", "count"), [(1, 1), (2, 2), (3, 3), (750, 3)])
+def test_the_limit_keeps_the_first(limit: int, count: int) -> None:
+    faces = [face(i, 0, i + 1, 1, 0.5 + i / 10) for i in range(3)]
+    found = select(faces, Order.CONFIDENCE, limit, width=9, height=9)
+    assert [each.left for each in found] == [2, 1, 0][:count]
+
+
+def test_selecting_leaves_the_faces_as_they_were() -> None:
+    faces = [face(i, 0, i + 1, 1, i / 10) for i in range(3)]
+    before = list(faces)
+    select(faces, Order.CONFIDENCE, 1, width=9, height=9)
+    assert faces == before
+
+
+def test_orders_have_the_contracts_numbers() -> None:
+    assert [Order(number).name for number in range(4)] == ["CONFIDENCE", "AREA", "LEFT_TO_RIGHT", "CENTRE"]
+
+
+def test_a_thousand_candidates_are_read() -> None:
+    rows = np.zeros((1024, 15), np.float32)
+    places = np.arange(1024)
+    rows[:, 0], rows[:, 1] = places % 32 * 10, places // 32 * 10
+    rows[:, 2:4] = rows[:, :2] + 10
+    rows[:, 4] = 0.9
+    found = read_candidates(rows, scale=1, width=320, height=320, score_threshold=0.5, iou_threshold=0.3)
+    assert len(found) == 1024
