@@ -4,18 +4,17 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 export BENTOML_DO_NOT_TRACK := True
 
-# On a host with an NVIDIA driver the CUDA libraries come along (about 2 GB).
-GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
-SERVE := requirements/serve$(if $(filter-out 0,$(GPU)),-cuda).txt
+# On a host with an NVIDIA driver the CUDA libraries come along, some 2 GB of them.
+SERVE := serve$(if $(shell nvidia-smi -L 2>/dev/null),-cuda)
 
 .PHONY: help serve models test check format lock clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-serve: .venv/serve models ## install what is missing, and serve on PORT (3000)
+serve: models ## install what is missing, and serve on PORT (3000)
 	@.venv/bin/facebento serve --host $(HOST) --port $(PORT)
 
-models: .venv/serve ## pull the starter models, unless they are there
+models: .venv/$(SERVE) ## pull the starter models, unless they are there
 	@.venv/bin/facebento models pull
 
 test: .venv/dev models ## all tests that this machine can run
@@ -46,16 +45,17 @@ lock: .venv/dev ## resolve the dependencies afresh
 clean: ## remove what was installed and built; models and .env stay
 	rm -rf .venv build
 
+INSTALL := .venv/bin/pip install --disable-pip-version-check
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 
-.venv/serve: .venv/bin/python $(SERVE) requirements/pull.txt pyproject.toml
-	.venv/bin/pip install --quiet --require-hashes -r $(SERVE)
-	.venv/bin/pip install --quiet --require-hashes -r requirements/pull.txt
-	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+.venv/$(SERVE): requirements/$(SERVE).txt requirements/pull.txt pyproject.toml | .venv/bin/python
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --require-hashes -r requirements/pull.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev: .venv/serve requirements/dev.txt
-	.venv/bin/pip install --quiet --require-hashes -r requirements/dev.txt
+.venv/dev: requirements/dev.txt .venv/$(SERVE)
+	$(INSTALL) --require-hashes -r $<
 	@touch $@

@@ -1,6 +1,6 @@
 """`facebento models`: what there is, and getting it into the store.
 
-bentoml and onnx take seconds to import, so the commands that need them import them themselves.
+BentoML's store and onnx take seconds to import, so the commands that need them import them themselves.
 """
 # ruff: noqa: PLC0415
 
