@@ -20,10 +20,11 @@ models: .venv/$(SERVE) ## pull the starter models, unless they are there
 test: .venv/dev models ## all tests that this machine can run
 	@.venv/bin/pytest
 
-check: .venv/dev ## linters, types and the lock file
+check: .venv/dev ## linters, types, and whether the packages fit together
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/pip check
 
 format: .venv/dev ## rewrite the code as the linters want it
 	.venv/bin/ruff check --fix

@@ -9,39 +9,17 @@ from importlib import metadata
 from typing import Annotated, Any
 
 import bentoml
+from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from fastapi import APIRouter, Depends, Form
 from fastapi.routing import APIRoute
 
 import api
-from api import settings
+from api import schemas, settings
 from api.app import GUARDED, INVALID, create_app, declared_key
 from api.errors import ModelNotFoundError
 from api.gate import Gate
 from api.info import model_info
 from api.requests import StrictJsonRoute
-from api.schemas import (
-    DetectForm,
-    DetectReqBody,
-    DetectResponse,
-    DetectResult,
-    EmbeddingsInfoResult,
-    EmbeddingsReqBody,
-    EmbeddingsResponse,
-    FeatureInfoResult,
-    FeatureReqBody,
-    FeatureResponse,
-    FeatureScoreReqBody,
-    FeatureScoreResponse,
-    Health,
-    ImageForm,
-    MultiEmbeddingsReqBody,
-    MultiEmbeddingsResponse,
-    MultiFeatureReqBody,
-    MultiFeatureResponse,
-    ScoreForm,
-    ScoreReqBody,
-    ScoreResponse,
-)
 from faces.detection import Face, Order
 from faces.feature import Embedding
 from models import store
@@ -54,9 +32,13 @@ from runners.embedder import embedder_runner
 from runners.errors import RunnerError
 
 log = logging.getLogger("facebento.service")
+# BentoML sets up the handlers, and lets only its own loggers say what is not a warning.
+logging.getLogger("facebento").setLevel(logging.INFO)
 
-# What serves faces in a company's own network reports to nobody outside it.
+# What serves faces in a company's own network reports to nobody outside it. `bentoml serve` has looked at the variable
+# by now, and remembers what it saw.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+do_not_track.cache_clear()
 
 
 def _find(role: str, model_id: str) -> store.StoredModel:
@@ -105,8 +87,8 @@ faces_api = APIRouter(
 
 
 @info.get("/health", summary="Liveness of the server.")
-async def health(service: Service) -> Health:
-    return Health(status="ok", ready=await service.__is_ready__())
+async def health(service: Service) -> schemas.Health:
+    return schemas.Health(status="ok", ready=await service.__is_ready__())
 
 
 @info.get("/info/server", summary="Basic version information of the server.")
@@ -137,12 +119,12 @@ async def model_details(model_name: str) -> dict[str, Any]:
 
 
 @faces_api.post("/detect", summary="Detect the faces of several people in one image: face regions and landmarks.")
-async def detect(body: DetectReqBody, faces: Faces) -> DetectResponse:
+async def detect(body: schemas.DetectReqBody, faces: Faces) -> schemas.DetectResponse:
     return await _detect(faces, body)
 
 
 @faces_api.post("/feature", summary="Extract the face feature of a single person from one image.")
-async def feature(body: FeatureReqBody, faces: Faces) -> FeatureResponse:
+async def feature(body: schemas.FeatureReqBody, faces: Faces) -> schemas.FeatureResponse:
     return _feature(faces, await faces.embed_largest(await body.payload("image")))
 
 
@@ -150,24 +132,26 @@ async def feature(body: FeatureReqBody, faces: Faces) -> FeatureResponse:
     "/feature-only",
     summary="Extract the face feature of a single person from one preprocessed image (aligned 112x112).",
 )
-async def feature_only(body: FeatureReqBody, faces: Faces) -> FeatureResponse:
+async def feature_only(body: schemas.FeatureReqBody, faces: Faces) -> schemas.FeatureResponse:
     return _feature(faces, (None, await faces.embed_aligned(await body.payload("image"))))
 
 
 @faces_api.post("/multi-feature", summary="Extract the face features of several people from one image.")
-async def multi_feature(body: MultiFeatureReqBody, faces: Faces) -> MultiFeatureResponse:
+async def multi_feature(body: schemas.MultiFeatureReqBody, faces: Faces) -> schemas.MultiFeatureResponse:
     found = await faces.embed_all(await body.payload("image"), body.maxResults)
-    return MultiFeatureResponse(
+    return schemas.MultiFeatureResponse(
         version=api.__version__,
         feature_info_list=[
-            FeatureInfoResult(feature=_base64(faces.feature(embedding)), face_detect=DetectResult.of(face))
+            schemas.FeatureInfoResult(
+                feature=_base64(faces.feature(embedding)), face_detect=schemas.DetectResult.of(face)
+            )
             for face, embedding in found
         ],
     )
 
 
 @faces_api.post("/embeddings", summary="Extract the face feature array of a single person from one image.")
-async def embeddings(body: EmbeddingsReqBody, faces: Faces) -> EmbeddingsResponse:
+async def embeddings(body: schemas.EmbeddingsReqBody, faces: Faces) -> schemas.EmbeddingsResponse:
     return _embeddings(await faces.embed_largest(await body.payload("image")))
 
 
@@ -175,42 +159,42 @@ async def embeddings(body: EmbeddingsReqBody, faces: Faces) -> EmbeddingsRespons
     "/embeddings-only",
     summary="Extract the face feature array of a single person from one preprocessed image (aligned 112x112).",
 )
-async def embeddings_only(body: EmbeddingsReqBody, faces: Faces) -> EmbeddingsResponse:
+async def embeddings_only(body: schemas.EmbeddingsReqBody, faces: Faces) -> schemas.EmbeddingsResponse:
     return _embeddings((None, await faces.embed_aligned(await body.payload("image"))))
 
 
 @faces_api.post("/multi-embeddings", summary="Extract the face feature arrays of several people from one image.")
-async def multi_embeddings(body: MultiEmbeddingsReqBody, faces: Faces) -> MultiEmbeddingsResponse:
+async def multi_embeddings(body: schemas.MultiEmbeddingsReqBody, faces: Faces) -> schemas.MultiEmbeddingsResponse:
     found = await faces.embed_all(await body.payload("image"), body.maxResults)
-    return MultiEmbeddingsResponse(
+    return schemas.MultiEmbeddingsResponse(
         version=api.__version__,
         embeddings_info_list=[
-            EmbeddingsInfoResult(embeddings=embedding.tolist(), face_detect=DetectResult.of(face))
+            schemas.EmbeddingsInfoResult(embeddings=embedding.tolist(), face_detect=schemas.DetectResult.of(face))
             for face, embedding in found
         ],
     )
 
 
 @faces_api.post("/score", summary="Measure the similarity between the faces contained in two images.")
-async def score(body: ScoreReqBody, faces: Faces) -> ScoreResponse:
+async def score(body: schemas.ScoreReqBody, faces: Faces) -> schemas.ScoreResponse:
     return await _score(faces, body)
 
 
 @faces_api.post("/feature-score", summary="Measure the similarity between two features.")
-async def feature_score(body: FeatureScoreReqBody, faces: Faces) -> FeatureScoreResponse:
+async def feature_score(body: schemas.FeatureScoreReqBody, faces: Faces) -> schemas.FeatureScoreResponse:
     first, second = await body.payload("feature1"), await body.payload("feature2")
-    return FeatureScoreResponse(score=await faces.compare_features(first, second))
+    return schemas.FeatureScoreResponse(score=await faces.compare_features(first, second))
 
 
 @faces_api.post(
     "/file/detect", summary="Detect the faces of several people in one image file: face regions and landmarks."
 )
-async def file_detect(form: Annotated[DetectForm, MULTIPART], faces: Faces) -> DetectResponse:
+async def file_detect(form: Annotated[schemas.DetectForm, MULTIPART], faces: Faces) -> schemas.DetectResponse:
     return await _detect(faces, form)
 
 
 @faces_api.post("/file/feature", summary="Extract the face feature of a single person from one image file.")
-async def file_feature(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> FeatureResponse:
+async def file_feature(form: Annotated[schemas.ImageForm, MULTIPART], faces: Faces) -> schemas.FeatureResponse:
     return _feature(faces, await faces.embed_largest(await form.payload("image")))
 
 
@@ -218,12 +202,12 @@ async def file_feature(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> F
     "/file/feature-only",
     summary="Extract the face feature of a single person from one preprocessed image file (aligned 112x112).",
 )
-async def file_feature_only(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> FeatureResponse:
+async def file_feature_only(form: Annotated[schemas.ImageForm, MULTIPART], faces: Faces) -> schemas.FeatureResponse:
     return _feature(faces, (None, await faces.embed_aligned(await form.payload("image"))))
 
 
 @faces_api.post("/file/embeddings", summary="Extract the face feature array of a single person from one image file.")
-async def file_embeddings(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> EmbeddingsResponse:
+async def file_embeddings(form: Annotated[schemas.ImageForm, MULTIPART], faces: Faces) -> schemas.EmbeddingsResponse:
     return _embeddings(await faces.embed_largest(await form.payload("image")))
 
 
@@ -231,40 +215,44 @@ async def file_embeddings(form: Annotated[ImageForm, MULTIPART], faces: Faces) -
     "/file/embeddings-only",
     summary="Extract the face feature array of a single person from one preprocessed image file (aligned 112x112).",
 )
-async def file_embeddings_only(form: Annotated[ImageForm, MULTIPART], faces: Faces) -> EmbeddingsResponse:
+async def file_embeddings_only(
+    form: Annotated[schemas.ImageForm, MULTIPART], faces: Faces
+) -> schemas.EmbeddingsResponse:
     return _embeddings((None, await faces.embed_aligned(await form.payload("image"))))
 
 
 @faces_api.post("/file/score", summary="Measure the similarity between the faces contained in two image files.")
-async def file_score(form: Annotated[ScoreForm, MULTIPART], faces: Faces) -> ScoreResponse:
+async def file_score(form: Annotated[schemas.ScoreForm, MULTIPART], faces: Faces) -> schemas.ScoreResponse:
     return await _score(faces, form)
 
 
-async def _detect(faces: Pipeline, asked: DetectReqBody | DetectForm) -> DetectResponse:
+async def _detect(faces: Pipeline, asked: schemas.DetectReqBody | schemas.DetectForm) -> schemas.DetectResponse:
     found = await faces.detect(await asked.payload("image"), Order(asked.detectSortType), asked.maxResults)
-    return DetectResponse(seq=asked.seq, faces=[DetectResult.of(face) for face in found])
+    return schemas.DetectResponse(seq=asked.seq, faces=[schemas.DetectResult.of(face) for face in found])
 
 
-async def _score(faces: Pipeline, asked: ScoreReqBody | ScoreForm) -> ScoreResponse:
+async def _score(faces: Pipeline, asked: schemas.ScoreReqBody | schemas.ScoreForm) -> schemas.ScoreResponse:
     compared = await faces.compare(await asked.payload("image1"), await asked.payload("image2"))
-    return ScoreResponse(score=compared.score, face_detects=[DetectResult.of(face) for face in compared.faces])
-
-
-def _feature(faces: Pipeline, found: tuple[Face | None, Embedding] | None) -> FeatureResponse:
-    face, embedding = found or (None, None)
-    return FeatureResponse(
-        version=api.__version__,
-        feature="" if embedding is None else _base64(faces.feature(embedding)),
-        face_detect=DetectResult.of(face),
+    return schemas.ScoreResponse(
+        score=compared.score, face_detects=[schemas.DetectResult.of(face) for face in compared.faces]
     )
 
 
-def _embeddings(found: tuple[Face | None, Embedding] | None) -> EmbeddingsResponse:
+def _feature(faces: Pipeline, found: tuple[Face | None, Embedding] | None) -> schemas.FeatureResponse:
     face, embedding = found or (None, None)
-    return EmbeddingsResponse(
+    return schemas.FeatureResponse(
+        version=api.__version__,
+        feature="" if embedding is None else _base64(faces.feature(embedding)),
+        face_detect=schemas.DetectResult.of(face),
+    )
+
+
+def _embeddings(found: tuple[Face | None, Embedding] | None) -> schemas.EmbeddingsResponse:
+    face, embedding = found or (None, None)
+    return schemas.EmbeddingsResponse(
         version=api.__version__,
         embeddings=[] if embedding is None else embedding.tolist(),
-        face_detect=DetectResult.of(face),
+        face_detect=schemas.DetectResult.of(face),
     )
 
 

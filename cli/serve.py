@@ -71,7 +71,7 @@ def _first_request(url: str) -> str:
     values = [line.removeprefix(f"{KEY_VARIABLE}=") for line in lines if line.startswith(f"{KEY_VARIABLE}=")]
     if len(values) == 1 and settings.load().keys().name_of(values[0].encode()):
         key = f"$(sed -n s/^{KEY_VARIABLE}=//p {shlex.quote(str(file))})"
-    return f'curl -H "x-api-key: {key}" -F image=@{shlex.quote(str(PICTURE))} {url}/v1/file/detect'
+    return f'curl -s -H "x-api-key: {key}" -F image=@{shlex.quote(str(PICTURE))} {url}/v1/file/detect'
 
 
 def _when_ready(probe: str, text: str) -> None:

@@ -1,5 +1,6 @@
 """What both runners have in common."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,8 @@ import bentoml
 
 from models.store import StoredModel
 from runners.onnx import Engine, choose_device
+
+log = logging.getLogger("facebento.runners")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Runner:
     def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
         stored.verify()
         self._engine = Engine(stored.path, device=options.device, threads=options.threads, max_batch=options.max_batch)
+        log.info("%s runs on %s by %s", stored.tag, self._engine.placement.device, self._engine.placement.provider)
 
     @bentoml.api
     async def placement(self) -> dict[str, str]:

@@ -9,6 +9,14 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
+from runners.onnx import cuda_devices
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not cuda_devices():
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("gpu")])
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+
 
 @pytest.fixture(scope="session")
 def astronaut() -> NDArray[np.uint8]:

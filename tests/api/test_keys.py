@@ -114,7 +114,7 @@ def test_every_digest_is_compared_whichever_key_it_is(key: bytes, monkeypatch: p
         ("sha256:", "sha256: in key2 must be 64 hexadecimal digits"),
         ("sha256:" + "g" * 64, "sha256: in key2 must be 64 hexadecimal digits"),
         ("sha256:" + "a" * 63, "sha256: in key2 must be 64 hexadecimal digits"),
-        ("alice=sha256:abc", "sha256: in alice must be 64 hexadecimal digits"),
+        ("alice=sha256:abc", "sha256: in key2 must be 64 hexadecimal digits"),
     ],
 )
 def test_a_key_that_no_header_can_carry_is_told_by_its_place(entry: str, message: str) -> None:

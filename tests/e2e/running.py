@@ -45,25 +45,31 @@ class Server:
 
     def start(self) -> None:
         """Run `facebento serve` until it has announced itself."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("FACEBENTO_")}
+        self.run("facebento", "serve", "--port", self.url.rpartition(":")[2])
+        assert self.process is not None
+        while "facebento is ready" not in self.output:
+            assert self.process.poll() is None, self.output
+            time.sleep(0.05)
+
+    def run(self, command: str, *arguments: str) -> None:
+        """Start one of the installed commands on the working copy."""
+        ours = ("FACEBENTO_", "BENTOML_", "ORT_")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         environment = clean | {
             "PYTHONPATH": str(self.folder),  # before the working copy under test
             "BENTOML_HOME": str(self.home),
-            "BENTOML_DO_NOT_TRACK": "True",
+            # Neither told to report on its use nor told not to, but to print what it reports.
+            "__BENTOML_DEBUG_USAGE": "True",
             **self.settings,
         }
-        port = self.url.rpartition(":")[2]
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("facebento"), "serve", "--port", port],
-                cwd=self.folder.parent,
+                [Path(sys.executable).with_name(command), *arguments],
+                cwd=self.folder,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        while "facebento is ready" not in self.output:
-            assert self.process.poll() is None, self.output
-            time.sleep(0.05)
 
     def stop(self) -> int:
         """SIGTERM, and the exit status. Every process of it is gone after this."""

@@ -33,10 +33,25 @@ def test_a_second_start_keeps_the_key_and_does_not_show_it(tmp_path: Path) -> No
     assert server.key == "made-before"
 
 
-def test_settings_that_stop_the_start_are_named(tmp_path: Path) -> None:
-    server = make_server(tmp_path, {"FACEBENTO_DEVICE": "cuda:99", "FACEBENTO_API_KEYS": "k"})
-    with pytest.raises(AssertionError, match="cuda:99"):
-        server.start()
+def test_bentoml_serve_without_a_key_refuses_to_start_in_one_line(tmp_path: Path) -> None:
+    server = make_server(tmp_path, {"FACEBENTO_API_KEY": "misspelt"})
+    server.run("bentoml", "serve")
     assert server.process is not None
-    assert server.process.returncode not in (None, 0)
+    assert server.process.wait(60) != 0
+    assert "FACEBENTO_API_KEYS: not set" in server.output
+    assert "Did you mean FACEBENTO_API_KEYS?" in server.output
     assert "Traceback" not in server.output
+    assert "Tracking" not in server.output
+
+
+def test_a_device_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    server = make_server(tmp_path, {"FACEBENTO_DEVICE": "cuda:99", "FACEBENTO_API_KEYS": "k"})
+    server.run("bentoml", "serve")
+    assert server.process is not None
+    assert server.process.wait(60) != 0
+    assert "cuda:99" in server.output
+    assert "Traceback" not in server.output
+
+
+def test_it_reports_to_nobody(server: Server) -> None:
+    assert "Tracking" not in server.output

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+from bentoml.exceptions import BentoMLException
+
+from models.catalog import describe
+from models.errors import ChecksumError
+from models.store import StoredModel
+from runners import onnx
+from runners.base import Runner, RunnerOptions, before_start
+from runners.errors import DeviceUnavailableError
+
+OPTIONS = RunnerOptions(device="cpu", threads=2, max_batch=16, deadline_s=12.5)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> StoredModel:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not what was stored")
+    description = describe("centerface")
+    return StoredModel(description=description, path=path, tag=description.tag, prepared_sha256="0" * 64)
+
+
+class Sound(StoredModel):
+    """A stored model that passes for whole."""
+
+    def verify(self) -> None:
+        pass
+
+
+def test_connections_to_a_runner_are_never_closed_for_their_age() -> None:
+    connection = OPTIONS.service["runner_connection"]
+    assert connection["max_requests"] >= 10**9
+    assert connection["max_age"] >= 1e9
+
+
+def test_a_runner_waits_as_long_as_the_request_may() -> None:
+    assert OPTIONS.service["traffic"]["timeout"] == 12.5
+    assert OPTIONS.batching == {"batchable": True, "max_batch_size": 16, "max_latency_ms": 12500}
+
+
+def test_a_damaged_model_stops_the_start_in_one_line(damaged: StoredModel) -> None:
+    with pytest.raises(ChecksumError, match="damaged") as told:
+        before_start(damaged, OPTIONS)()
+    assert "\n" not in str(told.value)
+    # The kind that BentoML's commands end with in one line.
+    assert isinstance(told.value, BentoMLException)
+
+
+def test_a_missing_device_stops_the_start(damaged: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "cuda_devices", lambda: 0)
+    whole = Sound(damaged.description, damaged.path, damaged.tag, damaged.prepared_sha256)
+    with pytest.raises(DeviceUnavailableError, match="cuda was asked for") as told:
+        before_start(whole, RunnerOptions("cuda", 1, 1, 1))()
+    assert isinstance(told.value, BentoMLException)
+    before_start(whole, RunnerOptions("auto", 1, 1, 1))()
+
+
+def test_a_runner_does_not_load_a_damaged_model(damaged: StoredModel) -> None:
+    with pytest.raises(ChecksumError):
+        Runner(damaged, OPTIONS)

@@ -1,0 +1,285 @@
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import aiohttp
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from faces.alignment import ARCFACE_TEMPLATE
+from faces.detection import Order
+from faces.errors import FeatureInvalidError, FeatureModelMismatchError, ImageCorruptError, ImageWrongSizeError
+from models.catalog import describe
+from pipeline import Pipeline
+from runners.errors import RunnerUnavailableError
+
+T = TypeVar("T")
+Floats = NDArray[np.float32]
+DETECTOR = describe("centerface")
+EMBEDDER = describe("dlib-resnet-v1")
+
+
+@dataclass
+class Upload:
+    """A field of a request. before_read runs on the thread that decodes."""
+
+    content: bytes
+    field: str = "image"
+    before_read: Callable[[], None] = lambda: None
+
+    def read(self) -> bytes:
+        self.before_read()
+        return self.content
+
+
+def picture(grey: int = 0, size: tuple[int, int] = (640, 640)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (grey, grey, grey)).save(file, "PNG")
+    return file.getvalue()
+
+
+def found(left: float, top: float, side: float, score: float) -> list[float]:
+    """A candidate: its landmarks lie in the box as in an aligned crop."""
+    points = np.array(ARCFACE_TEMPLATE) / 112 * side + (left, top)
+    return [left, top, left + side, top + side, score, *points.ravel().tolist()]
+
+
+@dataclass
+class Runners:
+    """Both runners. What is detected in an image goes by how grey it is; an embedding points where its crop's number
+    of the batch says, and every batch is remembered.
+    """
+
+    by_grey: dict[int, Sequence[list[float]]]
+    canvases: list[NDArray[np.uint8]] = field(default_factory=list)
+    crops: list[NDArray[np.uint8]] = field(default_factory=list)
+
+    async def detect(self, canvases: NDArray[np.uint8]) -> Floats:
+        self.canvases.append(canvases)
+        answer = np.zeros((len(canvases), 8, 15), np.float32)
+        for row, canvas in zip(answer, canvases, strict=True):
+            rows = self.by_grey.get(int(canvas[0, 0, 0]), ())
+            row[: len(rows)] = np.array(rows, np.float32).reshape(-1, 15)
+        return answer
+
+    async def embed(self, crops: NDArray[np.uint8]) -> Floats:
+        self.crops.append(crops)
+        return np.eye(len(crops), 128, dtype=np.float32)
+
+    def pipeline(self) -> Pipeline:
+        return Pipeline(
+            detect=self.detect,
+            embed=self.embed,
+            detector=DETECTOR,
+            embedder=EMBEDDER,
+            decode_threads=2,
+            max_pixels=1_000_000,
+        )
+
+
+SMALL, LARGE, MIDDLE = found(10, 20, 50, 0.9), found(100, 200, 200, 0.6), found(400, 20, 100, 0.8)
+TWO = 10  # the grey of an image with two faces and a half
+ONE = 20
+NONE = 30
+
+
+@pytest.fixture
+def runners() -> Runners:
+    weak = found(500, 500, 100, 0.4)
+    return Runners({TWO: [SMALL, MIDDLE, LARGE, weak], ONE: [LARGE]})
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def test_faces_come_in_the_order_and_number_asked_for(runners: Runners) -> None:
+    pipeline = runners.pipeline()
+    for order, lefts in (
+        (Order.CONFIDENCE, [10, 400, 100]),
+        (Order.AREA, [100, 400, 10]),
+        (Order.LEFT_TO_RIGHT, [10, 100, 400]),
+        (Order.CENTRE, [100, 400, 10]),
+    ):
+        faces = run(pipeline.detect(Upload(picture(TWO)), order, 750))
+        assert [face.left for face in faces] == lefts
+        assert [face.left for face in run(pipeline.detect(Upload(picture(TWO)), order, 2))] == lefts[:2]
+    assert all(canvas.shape == (1, 640, 640, 3) for canvas in runners.canvases)
+    assert all(canvas.dtype == np.uint8 for canvas in runners.canvases)
+    assert runners.crops == []
+
+
+def test_faces_are_in_pixels_of_the_image_and_not_of_the_canvas(runners: Runners) -> None:
+    [face] = run(runners.pipeline().detect(Upload(picture(ONE, (320, 160))), Order.AREA, 1))
+    # The canvas shows the image twice as large; the box ends where the image does.
+    assert (face.left, face.top, face.right, face.bottom) == (50, 100, 150, 160)
+
+
+def test_no_face_is_no_faces(runners: Runners) -> None:
+    pipeline = runners.pipeline()
+    upload = Upload(picture(NONE))
+    assert run(pipeline.detect(upload, Order.AREA, 750)) == []
+    assert run(pipeline.embed_largest(upload)) is None
+    assert run(pipeline.embed_all(upload, 128)) == []
+    assert runners.crops == []
+
+
+def test_of_several_faces_the_largest_alone_is_embedded(runners: Runners) -> None:
+    answer = run(runners.pipeline().embed_largest(Upload(picture(TWO))))
+    assert answer is not None
+    face, embedding = answer
+    assert face.left == 100
+    assert embedding.shape == (128,)
+    assert [crops.shape for crops in runners.crops] == [(1, 150, 150, 3)]
+    assert runners.crops[0].dtype == np.uint8
+
+
+def test_all_faces_of_an_image_are_one_batch(runners: Runners) -> None:
+    pairs = run(runners.pipeline().embed_all(Upload(picture(TWO)), 128))
+    assert [face.left for face, _ in pairs] == [10, 400, 100]
+    assert [int(embedding.argmax()) for _, embedding in pairs] == [0, 1, 2]
+    assert [len(crops) for crops in runners.crops] == [3]
+
+
+def test_only_the_faces_asked_for_are_embedded(runners: Runners) -> None:
+    pairs = run(runners.pipeline().embed_all(Upload(picture(TWO)), 2))
+    assert [face.left for face, _ in pairs] == [10, 400]
+    assert [len(crops) for crops in runners.crops] == [2]
+
+
+def test_an_aligned_crop_is_embedded_without_a_detector(runners: Runners) -> None:
+    embedding = run(runners.pipeline().embed_aligned(Upload(picture(50, (112, 112)))))
+    assert embedding.shape == (128,)
+    assert runners.canvases == []
+    assert [crops.shape for crops in runners.crops] == [(1, 150, 150, 3)]
+    assert (runners.crops[0][0, 60:90, 60:90] == 50).all()
+
+
+@pytest.mark.parametrize("size", [(112, 113), (113, 112), (1, 1), (224, 224)])
+def test_a_crop_of_another_size_is_refused(runners: Runners, size: tuple[int, int]) -> None:
+    with pytest.raises(ImageWrongSizeError, match=f"{size[0]} x {size[1]} pixels") as told:
+        run(runners.pipeline().embed_aligned(Upload(picture(0, size), "image")))
+    assert told.value.field == "image"
+    assert runners.crops == []
+
+
+def test_two_images_are_compared_by_their_largest_faces_in_one_batch(runners: Runners) -> None:
+    comparison = run(runners.pipeline().compare(Upload(picture(TWO)), Upload(picture(ONE))))
+    assert [face and face.left for face in comparison.faces] == [100, 100]
+    assert [len(crops) for crops in runners.crops] == [2]
+    assert len(runners.canvases) == 2
+    # The two embeddings are at right angles.
+    assert EMBEDDER.embedder is not None
+    assert comparison.score == EMBEDDER.embedder.score.score(0)
+
+
+def test_the_crops_compared_are_in_the_order_of_the_images(runners: Runners) -> None:
+    runners.by_grey = {200: [LARGE], 100: [LARGE]}
+    run(runners.pipeline().compare(Upload(picture(200)), Upload(picture(100))))
+    assert [int(crop[75, 75, 0]) for crop in runners.crops[0]] == [200, 100]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "there"),
+    [(NONE, ONE, [False, True]), (ONE, NONE, [True, False]), (NONE, NONE, [False, False])],
+)
+def test_without_a_face_the_score_is_zero_and_nothing_is_embedded(
+    runners: Runners, first: int, second: int, there: list[bool]
+) -> None:
+    comparison = run(runners.pipeline().compare(Upload(picture(first)), Upload(picture(second))))
+    assert comparison.score == 0
+    assert [face is not None for face in comparison.faces] == there
+    assert runners.crops == []
+
+
+def test_of_two_broken_images_the_first_is_blamed(runners: Runners) -> None:
+    pipeline = runners.pipeline()
+    slow = Upload(b"\xff\xd8\xff", "image1", lambda: time.sleep(0.05))
+    with pytest.raises(ImageCorruptError) as told:
+        run(pipeline.compare(slow, Upload(b"", "image2")))
+    assert told.value.field == "image1"
+    with pytest.raises(ImageCorruptError) as told:
+        run(pipeline.compare(Upload(picture(ONE), "image1"), Upload(b"", "image2")))
+    assert told.value.field == "image2"
+    assert runners.crops == []
+
+
+def test_a_feature_compares_as_its_image_did(runners: Runners) -> None:
+    pipeline = runners.pipeline()
+    pairs = run(pipeline.embed_all(Upload(picture(TWO)), 2))
+    first, second = (Upload(pipeline.feature(embedding)) for _, embedding in pairs)
+    assert run(pipeline.compare_features(first, first)) == 1
+    assert run(pipeline.compare_features(first, second)) < 0.1
+    assert run(pipeline.compare_features(first, second)) == run(pipeline.compare_features(second, first))
+
+
+def test_a_broken_feature_is_blamed_by_its_field(runners: Runners) -> None:
+    pipeline = runners.pipeline()
+    whole = pipeline.feature(np.ones(128, np.float32))
+    with pytest.raises(FeatureInvalidError) as told:
+        run(pipeline.compare_features(Upload(whole, "feature1"), Upload(whole[:-1], "feature2")))
+    assert told.value.field == "feature2"
+    with pytest.raises(FeatureInvalidError) as told:
+        run(pipeline.compare_features(Upload(b"", "feature1"), Upload(b"", "feature2")))
+    assert told.value.field == "feature1"
+    foreign = pipeline.feature(np.ones(64, np.float32))
+    with pytest.raises(FeatureModelMismatchError):
+        run(pipeline.compare_features(Upload(whole), Upload(foreign)))
+
+
+def test_the_event_loop_goes_on_while_an_image_is_decoded(runners: Runners) -> None:
+    threads: list[str] = []
+
+    def slowly() -> None:
+        threads.append(threading.current_thread().name)
+        time.sleep(0.2)
+
+    async def scenario() -> int:
+        ticks = 0
+        work = asyncio.create_task(runners.pipeline().detect(Upload(picture(ONE), before_read=slowly), Order.AREA, 1))
+        while not work.done():
+            await asyncio.sleep(0.002)
+            ticks += 1
+        assert len(await work) == 1
+        return ticks
+
+    assert run(scenario()) > 20
+    assert threads[0] != threading.main_thread().name
+
+
+def test_both_images_of_a_comparison_are_decoded_at_the_same_time(runners: Runners) -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    def meet() -> None:
+        meeting.wait()
+
+    first, second = (Upload(picture(ONE), name, meet) for name in ("image1", "image2"))
+    assert run(runners.pipeline().compare(first, second)).faces[0] is not None
+
+
+def test_a_runner_that_is_down_is_told(runners: Runners, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(_: Any) -> Floats:
+        raise aiohttp.ClientConnectionError
+
+    monkeypatch.setattr(runners, "embed", gone)
+    with pytest.raises(RunnerUnavailableError):
+        run(runners.pipeline().embed_largest(Upload(picture(ONE))))
+
+
+@pytest.mark.parametrize(("detector", "embedder"), [(EMBEDDER, DETECTOR), (DETECTOR, DETECTOR), (EMBEDDER, EMBEDDER)])
+def test_a_model_of_the_other_role_is_refused(runners: Runners, detector: Any, embedder: Any) -> None:
+    with pytest.raises(TypeError, match="must be a detector"):
+        Pipeline(
+            detect=runners.detect,
+            embed=runners.embed,
+            detector=detector,
+            embedder=embedder,
+            decode_threads=1,
+            max_pixels=1,
+        )
