@@ -91,15 +91,17 @@ class Gate:
 
         async def counted() -> Message:
             nonlocal arrived, started, refused
+            if refused:
+                raise self._too_large()
             message = await receive()
             arrived += len(message.get("body", b""))
-            if arrived > self._max_body_bytes and not refused:
+            if arrived <= self._max_body_bytes:
+                return message
+            if not started:
                 # Answered from here: what the app makes of the exception is not up to the gate.
                 started = refused = True
                 await respond(self._too_large())(scope, receive, send)
-            if refused:
-                raise self._too_large()
-            return message
+            raise self._too_large()
 
         async def noted(message: Message) -> None:
             nonlocal started

@@ -133,7 +133,7 @@ class Settings(BaseSettings):
         if self.api_keys_file is not None:
             variable = f"{PREFIX}API_KEYS_FILE"
             try:
-                lines = self.api_keys_file.read_text(encoding="utf-8").splitlines()
+                lines = self.api_keys_file.read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
                 raise ValueError(f"{variable} names {self.api_keys_file}, which can't be read: {reason}.") from None
@@ -147,6 +147,9 @@ def load() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_line(e["loc"], e["msg"]) for e in error.errors())) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"The file .env in {Path.cwd()} can't be read: {reason}.") from None
 
 
 def require_key(settings: Settings) -> None:
@@ -169,11 +172,13 @@ def unknown_variables() -> list[str]:
 
     They can't stop the start: beside a service called facebento, Kubernetes puts FACEBENTO_PORT and the like into pods.
     """
-    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    known = [name.upper() for name in Settings.model_fields]
     given = {name.upper() for name in (*os.environ, *DotEnvSettingsSource(Settings).env_vars)}
+    # Compared without the prefix, which would make every one of them look like every other.
+    unknown = {name.removeprefix(PREFIX) for name in given if name.startswith(PREFIX)}.difference(known)
     lines = []
-    for name in sorted(given.difference(known)):
-        if name.startswith(PREFIX):
-            near = difflib.get_close_matches(name, known, n=1)
-            lines.append(f"{name} is no setting and has no effect." + (f" Did you mean {near[0]}?" if near else ""))
+    for name in sorted(unknown):
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
+        lines.append(f"{PREFIX}{name} is no setting and has no effect.{hint}")
     return lines

@@ -90,8 +90,7 @@ def _warp(image: Pixels, matrix: NDArray[np.float64], size: int) -> NDArray[np.u
     """OpenCV's warpAffine of what the crop shows of the image, shrunk beforehand where the crop is much smaller.
 
     Bilinear sampling skips pixels when it shrinks by more than two, so that the crop of a large face would flicker
-    with its position. Cutting the part out first keeps the cost with the face's size, and within warpAffine's limit of
-    32,767 pixels a side.
+    with its position. Cutting the part out first keeps the cost in proportion to the face instead of the image.
     """
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64) @ inverse[:, :2].T + inverse[:, 2]
@@ -106,9 +105,8 @@ def _warp(image: Pixels, matrix: NDArray[np.float64], size: int) -> NDArray[np.u
     if shrink > 2:
         small = np.maximum(1, np.round(np.array([right - left, bottom - top]) / shrink)).astype(int)
         factor = np.array([right - left, bottom - top]) / small
-        part = cv2.resize(part, (int(small[0]), int(small[1])), interpolation=cv2.INTER_AREA).astype(
-            np.uint8, copy=False
-        )
+        shrunk = cv2.resize(part, (int(small[0]), int(small[1])), interpolation=cv2.INTER_AREA)
+        part = shrunk.astype(np.uint8, copy=False)
     # Pixel p of the part shows the image's factor (p + 0.5) - 0.5 + shift.
     part_to_crop = matrix.copy()
     part_to_crop[:, :2] = matrix[:, :2] * factor
