@@ -9,7 +9,7 @@ SERVE := serve$(if $(shell nvidia-smi -L 2>/dev/null),-cuda)
 
 .PHONY: help serve models test check format lock clean
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: models ## install what is missing, and serve on PORT (3000)
 	@.venv/bin/facebento serve --host $(HOST) --port $(PORT)

@@ -4,18 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from faces.alignment import ARCFACE_SIZE, align, letterbox, realign
 from faces.detection import Face, Order, read_candidates, select
 from faces.errors import ImageWrongSizeError, blamed_on
-from faces.feature import Embedding, cosine_similarity
+from faces.feature import Embedding, cosine_similarity, usable
 from faces.feature import decode as decode_feature
 from faces.feature import encode as encode_feature
 from faces.image import Pixels
 from faces.image import decode as decode_image
 from models.catalog import ModelDescription
-from runners.client import call
+from runners.errors import RunnerUnavailableError
 
 T = TypeVar("T")
 Rows = Any  # what a runner takes and gives: an array with a row for each image or face
@@ -55,7 +56,7 @@ class Comparison:
 class Pipeline:
     """Images in, faces, embeddings and scores out.
 
-    All of it raises what faces.errors, runners.client.call and an upload's `read` raise.
+    All of it raises what faces.errors, the runners' methods and an upload's `read` raise.
     """
 
     def __init__(
@@ -127,9 +128,10 @@ class Pipeline:
 
     async def _scene(self, upload: Upload) -> Scene:
         pixels, canvas, scale = await self._in_thread(self._read_image, upload)
-        [candidates] = await call(self._detect_rows, canvas)
+        [candidates] = await self._detect_rows(canvas)
         height, width = pixels.shape[:2]
-        faces = read_candidates(
+        read = partial(
+            read_candidates,
             candidates,
             scale=scale,
             width=width,
@@ -137,7 +139,7 @@ class Pipeline:
             score_threshold=self._detector.score_threshold,
             iou_threshold=self._detector.iou_threshold,
         )
-        return Scene(pixels, faces)
+        return Scene(pixels, await self._in_thread(read))
 
     async def _embed(self, wanted: Sequence[tuple[Scene, list[Face]]]) -> list[Embedding]:
         if not any(faces for _, faces in wanted):
@@ -145,7 +147,10 @@ class Pipeline:
         return await self._embed_crops(await self._in_thread(self._align, wanted))
 
     async def _embed_crops(self, crops: Rows) -> list[Embedding]:
-        return list(await call(self._embed_rows, crops))
+        embeddings = await self._embed_rows(crops)
+        if not usable(embeddings):
+            raise RunnerUnavailableError("The embedder failed: it answered no unit vectors. See the service's log.")
+        return list(embeddings)
 
     def _read_image(self, upload: Upload) -> tuple[Pixels, Rows, float]:
         pixels = self._decode(upload)

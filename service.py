@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 import os
+import shutil
 from functools import partial
 from importlib import metadata
 from typing import Annotated, Any
@@ -11,11 +12,12 @@ from typing import Annotated, Any
 import bentoml
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from fastapi import APIRouter, Depends, Form
-from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 import api
 from api import schemas, settings
-from api.app import GUARDED, INVALID, create_app, declared_key
+from api.app import GUARDED, INVALID, create_app, require_admitted
 from api.errors import ModelNotFoundError
 from api.gate import Gate
 from api.info import model_info
@@ -23,13 +25,15 @@ from api.requests import StrictJsonRoute
 from faces.detection import Face, Order
 from faces.feature import Embedding
 from models import store
+from models.errors import ModelError
 from pipeline import Pipeline
 from runners import onnx
 from runners.base import RunnerOptions
-from runners.client import call
+from runners.client import RunnerClient
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
-from runners.errors import RunnerError
+from runners.errors import RunnerTimeoutError
+from runners.sockets import keep_sockets
 
 log = logging.getLogger("facebento.service")
 # BentoML sets up the handlers, and lets only its own loggers say what is not a warning.
@@ -42,11 +46,13 @@ do_not_track.cache_clear()
 
 
 def _find(role: str, model_id: str) -> store.StoredModel:
-    stored = store.find(model_id)
+    variable = f"{settings.PREFIX}{role.upper()}"
+    try:
+        stored = store.find(model_id)
+    except ModelError as error:
+        raise settings.SettingsError(f"{variable}: {error}") from None
     if stored.description.role != role:
-        raise settings.SettingsError(
-            f"{settings.PREFIX}{role.upper()}: {model_id} is no {role}. `facebento models list` names those there are."
-        )
+        raise settings.SettingsError(f"{variable}: {model_id} is no {role}. See: facebento models list")
     return stored
 
 
@@ -75,20 +81,23 @@ def pipeline(service: Annotated["FaceService", Depends(current)]) -> Pipeline:
 Service = Annotated["FaceService", Depends(current)]
 Faces = Annotated[Pipeline, Depends(pipeline)]
 MULTIPART = Form(media_type="multipart/form-data")
+PLACEMENT_TIMEOUT_S = 10
 
 info = APIRouter(prefix="/v1", tags=["Default"])
 faces_api = APIRouter(
     prefix="/v1",
     tags=["Face Identification"],
     route_class=StrictJsonRoute,
-    dependencies=[Depends(declared_key)],
+    dependencies=[Depends(require_admitted)],
     responses=GUARDED,
+    # Text where a file belongs is told to be that, however long it is; the cap on bodies bounds it.
+    form_limits={"max_part_size": configured.max_body_bytes},
 )
 
 
 @info.get("/health", summary="Liveness of the server.")
 async def health(service: Service) -> schemas.Health:
-    return schemas.Health(status="ok", ready=await service.__is_ready__())
+    return schemas.Health(status="ok", ready=service.ready)
 
 
 @info.get("/info/server", summary="Basic version information of the server.")
@@ -260,10 +269,14 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-guarded_paths = {route.path for route in faces_api.routes if isinstance(route, APIRoute)}
+def guarded(scope: Scope) -> bool:
+    """Whether the router would take it to a guarded endpoint: the router itself is asked, not a list of paths."""
+    return any(route.matches(scope)[0] is Match.FULL for route in faces_api.routes)
+
+
 gate = Gate(
     create_app(info, faces_api),
-    guarded=lambda scope: scope["method"] == "POST" and scope["path"] in guarded_paths,
+    guarded=guarded,
     keys=configured.keys(),
     max_body_bytes=configured.max_body_bytes,
     max_in_flight=-(-configured.max_in_flight // configured.workers),
@@ -290,26 +303,45 @@ class FaceService:
     def __init__(self) -> None:
         for line in settings.unknown_variables():
             log.warning(line)
+        self._sockets = keep_sockets()
+        self.runners = {
+            "detector": RunnerClient(lambda: self.detector),
+            "embedder": RunnerClient(lambda: self.embedder),
+        }
         self.pipeline = Pipeline(
-            # Looked up as they are called: the connection to a runner is made after this.
-            detect=lambda canvases: self.detector.to_async.detect(canvases),  # noqa: PLW0108
-            embed=lambda crops: self.embedder.to_async.embed(crops),  # noqa: PLW0108
+            detect=partial(self.runners["detector"].call, "detect"),
+            embed=partial(self.runners["embedder"].call, "embed"),
             detector=detector_model.description,
             embedder=embedder_model.description,
             decode_threads=configured.decode_threads,
             max_pixels=configured.max_pixels,
         )
 
+    @bentoml.on_startup
+    async def watch(self) -> None:
+        urls = {"detector": Detector.url, "embedder": Embedder.url}
+        self._watches = [asyncio.create_task(runner.watch(urls[name])) for name, runner in self.runners.items()]
+
+    @bentoml.on_shutdown
+    async def leave(self) -> None:
+        for task in self._watches:
+            task.cancel()
+        if self._sockets:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
     async def placements(self) -> dict[str, dict[str, str]]:
         """Where each runner runs. Raises RunnerError where one does not answer."""
-        runners = {"detector": self.detector, "embedder": self.embedder}
-        answers = await asyncio.gather(*(call(runner.to_async.placement) for runner in runners.values()))
-        return dict(zip(runners, answers, strict=True))
-
-    async def __is_ready__(self) -> bool:
         try:
-            async with asyncio.timeout(2):
-                await self.placements()
-        except (RunnerError, TimeoutError):
-            return False
-        return True
+            async with asyncio.timeout(PLACEMENT_TIMEOUT_S):
+                answers = await asyncio.gather(*(runner.call("placement") for runner in self.runners.values()))
+        except TimeoutError:
+            raise RunnerTimeoutError("A model did not answer in time. Try again later.") from None
+        return dict(zip(self.runners, answers, strict=True))
+
+    @property
+    def ready(self) -> bool:
+        return all(runner.present for runner in self.runners.values())
+
+    def __is_ready__(self) -> bool:
+        """For BentoML's /readyz."""
+        return self.ready

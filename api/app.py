@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Header
+from fastapi import APIRouter, FastAPI, Header, Request
 from fastapi_offline import FastAPIOffline
 
 import api
 from api import errors
-from api.gate import KEY_HEADER
+from api.errors import KeyWrongError
+from api.gate import ADMITTED, KEY_HEADER
 from api.schemas import ErrorResponse, HTTPValidationError
 
 INVALID: dict[int | str, dict[str, Any]] = {422: {"model": HTTPValidationError, "description": "Validation Error"}}
@@ -24,8 +25,13 @@ GUARDED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def declared_key(_: Annotated[str, Header(alias=KEY_HEADER)]) -> None:
-    """A dependency that shows the key in the OpenAPI description. The gate has checked it by then."""
+def require_admitted(request: Request, _: Annotated[str, Header(alias=KEY_HEADER)]) -> None:
+    """A dependency that shows the key in the OpenAPI description, and that nothing gets past which the gate let go by.
+
+    The gate has checked the key before. Should it and the router ever disagree on what a path means, this is the lock.
+    """
+    if ADMITTED not in request.scope:
+        raise KeyWrongError("The key in x-api-key was not checked: the path is not one of the contract's.")
 
 
 def create_app(*routers: APIRouter) -> FastAPI:

@@ -12,6 +12,7 @@ ApiError                      raised by what a client meets; the packages below 
 
 faces.errors.InputError       422, each with a type of its own
 runners.errors.RunnerError    503 and 504
+MemoryError                   503; the only one that comes without a message
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,6 +85,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     faces.FeatureModelMismatchError: Answer(422, "feature_model_mismatch"),
     runners.RunnerUnavailableError: Answer(503, headers=_SOON),
     runners.RunnerTimeoutError: Answer(504),
+    MemoryError: Answer(503, headers=_SOON),
 }
 
 
@@ -93,11 +95,18 @@ def respond(error: Exception) -> JSONResponse:
     if answer.status == 422:
         where = [answer.place, *filter(None, [getattr(error, "field", None)])]
         return _invalid([{"loc": where, "msg": str(error), "type": answer.type}])
-    return JSONResponse({"detail": str(error)}, answer.status, answer.headers)
+    detail = str(error) or "There is not enough memory for this now. Try again later, or with a smaller image."
+    return JSONResponse({"detail": detail}, answer.status, answer.headers)
 
 
 def _invalid(detail: Sequence[Mapping[str, Any]]) -> JSONResponse:
     return JSONResponse({"detail": detail}, 422)
+
+
+def _place(error: Mapping[str, Any]) -> Sequence[str | int]:
+    # The parser's place in the text is in the message; here FastAPI puts a number that is always 0.
+    place: Sequence[str | int] = error["loc"]
+    return ["body"] if error["type"] == "json_invalid" else place
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -117,7 +126,7 @@ def install(app: FastAPI) -> None:
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101  as registered below
         # pydantic's own entries also echo the input: back it could not be encoded (NaN), or should not be (an image).
-        return _invalid([{"loc": e["loc"], "msg": _message(e), "type": e["type"]} for e in error.errors()])
+        return _invalid([{"loc": _place(e), "msg": _message(e), "type": e["type"]} for e in error.errors()])
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101  as registered below

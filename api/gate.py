@@ -18,6 +18,7 @@ from api.errors import (
 from api.keys import Keys
 
 KEY_HEADER = "x-api-key"
+ADMITTED = "facebento.key_name"  # in the ASGI scope of a request that has passed: the name of its key
 
 
 class Gate:
@@ -50,7 +51,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            self._check_headers(scope)
+            scope[ADMITTED] = self._check_headers(scope)
             if self._in_flight >= self._max_in_flight:
                 raise TooManyRequestsError(
                     "The service has as many requests in work as it admits. Try again in a second, with growing pauses."
@@ -64,14 +65,16 @@ class Gate:
         finally:
             self._in_flight -= 1
 
-    def _check_headers(self, scope: Scope) -> None:
+    def _check_headers(self, scope: Scope) -> str:
+        """The name of the key."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         sent = [value for name, value in headers if name == KEY_HEADER.encode()]
         if not sent:
             missing = KeyMissingError("Field required")
             missing.field = KEY_HEADER
             raise missing
-        if len(sent) > 1 or self._keys.name_of(sent[0]) is None:
+        name_of_key = self._keys.name_of(sent[0]) if len(sent) == 1 else None
+        if name_of_key is None:
             raise KeyWrongError("The key in x-api-key is not one that this service knows.")
         for name, value in headers:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
@@ -81,6 +84,7 @@ class Gate:
             # A length that is no number never gets here: the server answers 400.
             if name == b"content-length" and int(value) > self._max_body_bytes:
                 raise self._too_large()
+        return name_of_key
 
     def _too_large(self) -> BodyTooLargeError:
         return BodyTooLargeError(f"The body is larger than the {self._max_body_bytes} bytes that this service takes.")

@@ -29,7 +29,8 @@ def model_info(description: ModelDescription) -> dict[str, Any]:
             "with similarity the cosine of the two embeddings",
             **dataclasses.asdict(description.embedder.score),
         }
-        told["thresholds"] = [
+        told["thresholds"] = {"cosine": description.embedder.score.cosine}
+        told["operating_points"] = [
             {"score": description.embedder.score.score(point.cosine), **point.model_dump()}
             for point in description.embedder.operating_points
         ]

@@ -1,6 +1,7 @@
 """Request and response bodies. Names, types and defaults are the contract's: clients in the field rely on them."""
 
 import math
+import re
 from typing import Annotated, Any
 
 import numpy as np
@@ -88,10 +89,20 @@ class _FormBody(BaseModel):
         return Payload(field, await file.read())
 
 
+def _is_whole(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"-?\d+", value, re.ASCII):
+        raise PydanticCustomError("int_parsing", "Input should be a whole number, such as 7")
+    return value
+
+
+# Without the check pydantic takes 1_000 and 7.0 for whole numbers too.
+_Whole = Annotated[int, BeforeValidator(_is_whole)]
+
+
 class DetectForm(_FormBody):
-    seq: Annotated[int, _SEQ] = 0
-    maxResults: Annotated[int, _RESULTS] = 750  # noqa: N815
-    detectSortType: Annotated[int, _SORT_TYPE] = 0  # noqa: N815
+    seq: Annotated[_Whole, _SEQ] = 0
+    maxResults: Annotated[_Whole, _RESULTS] = 750  # noqa: N815
+    detectSortType: Annotated[_Whole, _SORT_TYPE] = 0  # noqa: N815
     image: _File
 
 

@@ -37,7 +37,12 @@ class Settings(BaseSettings):
     """Units are in the names; the descriptions say what each setting trades for what."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     api_keys: SecretStr = Field(
@@ -76,7 +81,7 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
         description="The images that each API process decodes, scales and aligns at once. Each may hold an image of "
-        "`FACEBENTO_MAX_PIXELS` pixels at 7 bytes each, 15 with transparency: more threads, more memory.",
+        "`FACEBENTO_MAX_PIXELS` pixels, at up to 18 bytes each: more threads, more memory.",
     )
     workers: int = Field(
         1,
@@ -104,7 +109,7 @@ class Settings(BaseSettings):
     )
     deadline_s: float = Field(
         30,
-        gt=0,
+        ge=0.1,
         le=3600,
         description="Seconds after which a request is given up with 504. Clients behind it have waited in vain; a "
         "shorter one frees the queue sooner.",

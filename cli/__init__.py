@@ -1,5 +1,7 @@
 """The command `facebento`: one group, a file for each of its commands."""
 
+import signal
+import sys
 from typing import Any
 
 import click
@@ -15,10 +17,14 @@ class Commands(click.Group):
     """A group whose commands fail with one line and exit code 1, never with a traceback, for what a user can cause."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        # Unwinds as Ctrl-C does: temporary folders go, and pip with them.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             return super().invoke(ctx)
         except (ModelError, SettingsError) as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:  # BentoML makes its home as it is imported
+            raise click.ClickException(f"{error.filename}: {error.strerror}. See BENTOML_HOME") from error
 
 
 @click.group(cls=Commands)

@@ -39,7 +39,7 @@ def list_models() -> None:
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 def pull(ids: tuple[str, ...]) -> None:
     """Download, check and store models: the ones named, or else the starter pair."""
-    descriptions = [describe(each) for each in ids] or [each for each in catalog().values() if each.starter]
+    descriptions = [_pullable(each) for each in ids] or [each for each in catalog().values() if each.starter]
     puller = _puller()
     for description in descriptions:
         puller.pull(description, click.echo)
@@ -106,6 +106,14 @@ def _known(stored_descriptions: list[ModelDescription]) -> list[ModelDescription
     return [*catalog().values(), *imported.values()]
 
 
+def _pullable(model_id: str) -> ModelDescription:
+    from models import store
+
+    if model_id not in catalog() and any(model.description.id == model_id for model in store.stored()):
+        raise click.ClickException(f"{model_id} was imported from a file, and there is nowhere to pull it from")
+    return describe(model_id)
+
+
 def _puller() -> ModuleType:
     try:
         from models import pull
@@ -113,6 +121,6 @@ def _puller() -> ModuleType:
         if error.name != "onnx":
             raise
         raise click.ClickException(
-            "preparing a model needs onnx, which serving does not. Run: pip install 'facebento[models]'"
+            "preparing a model needs onnx, which serving does not. Run: pip install -r requirements/pull.txt"
         ) from error
     return pull

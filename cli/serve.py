@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import click
+import psutil
 
 from api import settings
 
@@ -27,7 +28,8 @@ def serve(host: str, port: int) -> None:
     os.chdir(HOME)  # where service.py is, and .env
     made = None if settings.load().keys() else _make_key(Path(".env"))
     _check_port(host, port)
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
     told = [f"facebento is ready on {url}, its API is described on {url}/docs"]
     if made:
         told.append(f"API key, made just now and kept in {HOME / '.env'}: {made}")
@@ -41,7 +43,8 @@ def serve(host: str, port: int) -> None:
 def _make_key(file: Path) -> str:
     key = f"fb_{secrets.token_urlsafe(32)}"
     before = file.read_text(encoding="utf-8") if file.exists() else ""
-    file.touch(mode=0o600)
+    file.touch()
+    file.chmod(0o600)  # also where the file was there before
     with file.open("a", encoding="utf-8") as text:
         text.write(("\n" if before and not before.endswith("\n") else "") + f"{KEY_VARIABLE}={key}\n")
     return key
@@ -54,6 +57,8 @@ def _check_port(host: str, port: int) -> None:
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             attempt.bind((host, port))
+        except socket.gaierror:
+            raise click.ClickException(f"{host} is no address of this machine. Give an IP address") from None
         except OSError as error:
             raise click.ClickException(
                 f"can't listen on {host} port {port}: {error.strerror}. Choose another one: make serve PORT={port + 1}"
@@ -75,11 +80,14 @@ def _first_request(url: str) -> str:
 
 
 def _when_ready(probe: str, text: str) -> None:
-    """Print the text from a child process once the probe answers; without a word if this process ends before."""
+    """Print the text from a process of its own once the probe answers; without a word if this process ends before."""
     server = os.getpid()
     if os.fork():
+        os.wait()
         return
-    while os.getppid() == server:
+    if os.fork():  # a grandchild, which the system collects: the server knows nothing of it
+        os._exit(0)
+    while psutil.pid_exists(server):
         try:
             with urllib.request.urlopen(probe, timeout=5):  # noqa: S310  an http URL made above
                 click.echo(text)

@@ -48,6 +48,9 @@ class ScoreMapping:
             raise ValueError("the cosine must lie between -1 and 1, and the steepness above 0")
 
     def score(self, cosine: float) -> float:
+        """cosine: -1 to 1, give or take a rounding. Raises ValueError for NaN, which must not pass for a likeness."""
+        if math.isnan(cosine):
+            raise ValueError("there is no score without a cosine")
         ratio = math.sqrt(max(0.0, 2 - 2 * cosine)) / math.sqrt(2 - 2 * self.cosine)
         if ratio <= 1:
             return 1 / (1 + math.pow(ratio, self.steepness))
@@ -61,6 +64,11 @@ def cosine_similarity(first: Embedding, second: Embedding) -> float:
     a, b = first.astype(np.float64), second.astype(np.float64)
     # Each to unit length by itself: the product of two large norms could overflow.
     return float(np.clip((a / np.linalg.norm(a)) @ (b / np.linalg.norm(b)), -1, 1))
+
+
+def usable(embeddings: NDArray[np.float32]) -> bool:
+    """Whether each row of [n, d] is a unit vector, as an embedder's answer is unless its device or its model fails."""
+    return bool((abs(np.linalg.norm(embeddings, axis=1) - 1) < 0.01).all())  # NaN compares as false
 
 
 def encode(embedding: Embedding, fingerprint: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Encoded bytes -> pixels. Every limit on pixels lives here."""
 
 import io
+import warnings
 from collections.abc import Callable
 from typing import Final
 
@@ -14,6 +15,8 @@ Pixels = NDArray[np.uint8]  # [height, width, 3], RGB
 
 # The limit on pixels is this module's own, checked from the header: Pillow's would warn, at another number.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of broken metadata, which is nothing to fill a server's log with.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 # What a file of each accepted format begins with. Looked at before Pillow is, so that no other decoder ever runs and
 # "not a picture we take" is told apart from "a picture that is broken".
@@ -56,13 +59,14 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
         with Image.open(io.BytesIO(data), formats=[fmt]) as image:
             image.load()
             return np.ascontiguousarray(_upright(image)(_rgb(image)))
-    except ImageTooManyPixelsError:
+    except (ImageTooManyPixelsError, MemoryError):
         raise
     except Exception as error:
         # Pillow's decoders answer hostile bytes with nearly every exception there is (OSError, SyntaxError,
         # ValueError, struct.error, zlib.error, EOFError, ...): whatever it was, the picture can't be read.
         raise ImageCorruptError(
-            f"The {fmt} image is truncated or damaged and can't be decoded. Check that the whole file was sent."
+            f"The {fmt} image can't be decoded: it is truncated, damaged, or its metadata are oversized. Check that "
+            "the whole file was sent, or save it anew."
         ) from error
 
 
@@ -87,7 +91,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         white = Image.new("RGB", image.size, "white")
         white.paste(seen, mask=seen.getchannel("A"))
         return np.asarray(white)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _upright(image: Image.Image) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:

@@ -14,7 +14,7 @@ from models.errors import DescriptionError, UnknownModelError
 
 # Raise it with every change of prepare.py, decoding.py, network.py or dlib.py that changes a prepared graph: the stored
 # versions depend on it, so that a graph prepared by older code is never picked up.
-PREPARATION = 1
+PREPARATION = 2
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # What BentoML accepts as the name of a model, less dots and underscores.

@@ -9,7 +9,9 @@ from onnx import TensorProto, helper, shape_inference, version_converter
 from models.errors import GraphMismatchError
 
 # The opset that older files are converted to: recent enough for every operator that preparation adds.
-OPSET = 19
+# onnxruntime 1.31 has CUDA kernels for Equal up to opset 18 and for Pad up to 18; newer ones would run on the CPU, with
+# copies there and back.
+OPSET = 18
 
 
 def read(source: bytes) -> onnx.ModelProto:

@@ -12,6 +12,7 @@ import datetime as dt
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bentoml
+import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.models import ModelContext
 from pydantic import ValidationError
@@ -99,7 +101,8 @@ def save(description: ModelDescription, graph: bytes) -> StoredModel:
         root.mkdir(parents=True, exist_ok=True)
         # BentoML would write file by file into the final place, and an interrupt leaves half of them there. A folder
         # beside the store is on the same disk, and renaming it is one step.
-        with tempfile.TemporaryDirectory(dir=root.parent, prefix="saving-") as folder:
+        _sweep(root.parent)
+        with tempfile.TemporaryDirectory(dir=root.parent, prefix=f"saving-{os.getpid()}-") as folder:
             staged = Path(folder, "new")
             staged.mkdir()
             (staged / GRAPH).write_bytes(graph)
@@ -113,6 +116,13 @@ def save(description: ModelDescription, graph: bytes) -> StoredModel:
             staged.rename(final)
             (final.parent / "latest").write_text(description.version, encoding="utf-8")
     return _stored(record, final)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what saves left behind whose process was killed."""
+    for left in folder.glob("saving-*-*"):
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

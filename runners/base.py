@@ -8,6 +8,7 @@ import bentoml
 
 from models.store import StoredModel
 from runners.onnx import Engine, choose_device
+from runners.stopping import leave_last
 
 log = logging.getLogger("facebento.runners")
 
@@ -25,8 +26,9 @@ class RunnerOptions:
         return {
             "batchable": True,
             "max_batch_size": self.max_batch,
-            # Not the wait for a batch: BentoML drops queued work with 503 at this age, or when it expects this age.
-            "max_latency_ms": int(self.deadline_s * 1000),
+            # Not the wait for a batch: the age at which BentoML drops queued work with 503, or at which it expects it
+            # to be done. Ten deadlines are never reached: the caller gives up at one.
+            "max_latency_ms": int(self.deadline_s * 10_000),
         }
 
     @property
@@ -54,11 +56,16 @@ def before_start(stored: StoredModel, options: RunnerOptions) -> Any:
     return bentoml.on_deployment(check)
 
 
+NAMES = frozenset({"detector", "embedder"})  # of the services that are runners
+
+
 class Runner:
     """A model, loaded, verified and warmed up: BentoML reports the service ready after this."""
 
     def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
         stored.verify()
+        if bentoml.server_context.service_type == "service":  # in a process of its own
+            leave_last(NAMES, at_most_s=options.deadline_s)
         self._engine = Engine(stored.path, device=options.device, threads=options.threads, max_batch=options.max_batch)
         log.info("%s runs on %s by %s", stored.tag, self._engine.placement.device, self._engine.placement.provider)
 

@@ -1,36 +1,90 @@
-"""How the service calls its runners."""
+"""A runner as the service sees it: calls, and whether it is there at all."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import aiohttp
-from bentoml.exceptions import BentoMLException
 
-from runners.errors import RunnerTimeoutError, RunnerUnavailableError
+from runners.errors import RunnerError, RunnerTimeoutError, RunnerUnavailableError
 
 log = logging.getLogger("facebento.runners")
 
-T = TypeVar("T")
+PROBE_PAUSE_S = 0.5
+PROBE_TIMEOUT_S = 1.5
+MISSES = 2  # probes in a row without an answer until the runner counts as gone: within 4 seconds
 
 
-async def call(method: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Await a runner's method, once more where its connection was dropped.
+class RunnerClient:
+    """One runner, wherever BentoML placed it: in a process of its own, or in this one."""
 
-    A runner closes a connection after 5 idle seconds and the caller's pool keeps it for 15: one taken up in between
-    fails, and nothing is wrong.
+    def __init__(self, proxy: Callable[[], Any]) -> None:
+        """proxy: gives BentoML's stand-in for the runner; not called before the first call, since it connects later."""
+        self._proxy = proxy
+        self._misses = 0
 
-    Raises RunnerUnavailableError, RunnerTimeoutError.
-    """
-    try:
+    @property
+    def present(self) -> bool:
+        """Whether the last probes were answered; true where nobody probes, in the process of the service itself."""
+        return self._misses < MISSES
+
+    async def call(self, method: str, *args: Any) -> Any:
+        """Await a method of the runner, once more where its connection was dropped.
+
+        A runner closes a connection after 5 idle seconds and the caller's pool keeps it for 15: one taken up in between
+        fails, and nothing is wrong.
+
+        Raises RunnerUnavailableError, at once where the runner is known to be gone, and RunnerTimeoutError.
+        """
+        if not self.present:
+            raise RunnerUnavailableError("A model is starting, stopping or down. Try again in a second.")
         try:
-            return await method(*args)
-        except aiohttp.ServerTimeoutError:
+            try:
+                return await self._call(method, args)
+            except aiohttp.ServerTimeoutError:
+                raise
+            except aiohttp.ClientConnectionError:
+                return await self._call(method, args)
+        except TimeoutError as error:
+            raise RunnerTimeoutError("A model did not answer in time. Try again later.") from error
+        except RunnerError:
             raise
-        except aiohttp.ClientConnectionError:
-            return await method(*args)
-    except TimeoutError as error:
-        raise RunnerTimeoutError("A model did not answer in time. Try again later.") from error
-    except (aiohttp.ClientError, BentoMLException) as error:
-        log.warning("a runner failed: %s: %s", type(error).__name__, error)
-        raise RunnerUnavailableError("A model is starting, stopping or down. Try again in a second.") from error
+        except Exception as error:
+            # Of a runner in another process aiohttp and BentoML tell, of one in this process whatever it raised.
+            log.warning("a runner failed: %s: %s", type(error).__name__, error)
+            raise RunnerUnavailableError("A model is starting, stopping or down. Try again in a second.") from error
+
+    async def _call(self, method: str, args: tuple[Any, ...]) -> Any:
+        return await getattr(self._proxy().to_async, method)(*args)
+
+    async def watch(self, url: str | None) -> None:
+        """Ask the runner again and again whether it is ready, until cancelled.
+
+        url: BentoML's of the runner, file:// for a Unix socket; None where it lives in this process. On connections of
+        its own: those of the calls may all be taken by work, and a busy runner is not a dead one. A dead one is told
+        only by its silence, since BentoML keeps its socket open for the process that will replace it.
+        """
+        if url is None:
+            return
+        parts = urlsplit(url)
+        connector = aiohttp.UnixConnector(url2pathname(parts.path)) if parts.scheme == "file" else None
+        base = "http://runner" if connector else url
+        timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
+        async with aiohttp.ClientSession(base, connector=connector, timeout=timeout) as session:
+            while True:
+                await self._probe(session)
+                await asyncio.sleep(PROBE_PAUSE_S)
+
+    async def _probe(self, session: aiohttp.ClientSession) -> None:
+        try:
+            async with session.get("/readyz") as response:
+                answered = response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            answered = False
+        was_present = self.present
+        self._misses = 0 if answered else self._misses + 1
+        if self.present != was_present:
+            log.warning("a runner is back" if self.present else "a runner does not answer")

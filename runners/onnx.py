@@ -121,24 +121,27 @@ def _open(path: Path, device: str) -> tuple[ort.InferenceSession, Placement]:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if chosen != "cpu":
         ort.preload_dlls()
-        index = chosen.partition(":")[2]
-        session = _session(path, options, [(CUDA, {"device_id": index}), CPU])
-        # onnxruntime falls back to the CPU by itself where a CUDA library is missing or does not fit the driver.
-        if session.get_providers()[0] == CUDA:
-            return session, Placement(chosen, CUDA)
-        reason = (
-            "onnxruntime could not load CUDA: its libraries are missing or do not fit the driver (its log has more)"
-        )
+        # TF32 would round what convolutions multiply to 10 bits: features made on a GPU and on a CPU would differ.
+        cuda = (CUDA, {"device_id": chosen.partition(":")[2], "use_tf32": "0"})
+        try:
+            session = _session(path, options, [cuda, CPU])
+            # Where a CUDA library is missing or does not fit the driver, onnxruntime takes the CPU without a word.
+            if session.get_providers()[0] == CUDA:
+                return session, Placement(chosen, CUDA)
+            reason = "its libraries are missing or do not fit the driver (onnxruntime's log has more)"
+        except Exception as error:  # noqa: BLE001  onnxruntime's own are of many unrelated kinds
+            reason = str(error)
         if device != "auto":
             raise DeviceUnavailableError(
-                f"The device {device} was asked for, and {reason}. Install requirements/serve-cuda.txt, or set "
-                "FACEBENTO_DEVICE to auto or cpu."
+                f"The device {device} was asked for, and CUDA could not be loaded: {reason}. Install "
+                "requirements/serve-cuda.txt, or set FACEBENTO_DEVICE to auto or cpu."
             )
-        log.warning("There is an NVIDIA GPU, and %s. Running on the CPU.", reason)
+        log.warning("There is an NVIDIA GPU, and CUDA could not be loaded: %s. Running on the CPU.", reason)
     return _session(path, options, [CPU]), Placement("cpu", CPU)
 
 
 def _session(
     path: Path, options: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[str, str]]]
 ) -> ort.InferenceSession:
-    return ort.InferenceSession(path, options, providers=providers)
+    # enable_fallback: a session that fails on the GPU would go on, without a word, on the CPU.
+    return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import aiohttp
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -265,11 +264,23 @@ def test_both_images_of_a_comparison_are_decoded_at_the_same_time(runners: Runne
 
 def test_a_runner_that_is_down_is_told(runners: Runners, monkeypatch: pytest.MonkeyPatch) -> None:
     async def gone(_: Any) -> Floats:
-        raise aiohttp.ClientConnectionError
+        raise RunnerUnavailableError("down")
 
     monkeypatch.setattr(runners, "embed", gone)
-    with pytest.raises(RunnerUnavailableError):
+    with pytest.raises(RunnerUnavailableError, match="down"):
         run(runners.pipeline().embed_largest(Upload(picture(ONE))))
+
+
+@pytest.mark.parametrize("value", [0, float("nan")])
+def test_an_embedder_that_answers_no_vectors_is_no_likeness(
+    runners: Runners, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    async def broken(crops: Any) -> Floats:
+        return np.full((len(crops), 128), value, np.float32)
+
+    monkeypatch.setattr(runners, "embed", broken)
+    with pytest.raises(RunnerUnavailableError, match="embedder failed"):
+        run(runners.pipeline().compare(Upload(picture(ONE)), Upload(picture(ONE))))
 
 
 @pytest.mark.parametrize(("detector", "embedder"), [(EMBEDDER, DETECTOR), (DETECTOR, DETECTOR), (EMBEDDER, EMBEDDER)])

@@ -29,8 +29,9 @@ def test_an_embedder_tells_how_its_score_is_made() -> None:
     assert told["fingerprint"] == description.fingerprint
     assert told["score_mapping"]["cosine"] == 0.92
     assert told["score_mapping"]["steepness"] == 4
-    assert [point["score"] for point in told["thresholds"]] == [0.5]
-    assert told["thresholds"][0]["accuracy"] == 0.9938
+    assert told["thresholds"] == {"cosine": 0.92}
+    assert [point["score"] for point in told["operating_points"]] == [0.5]
+    assert told["operating_points"][0]["accuracy"] == 0.9938
 
 
 def test_the_formula_told_is_the_one_in_use() -> None:

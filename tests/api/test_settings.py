@@ -70,7 +70,6 @@ def test_serving_without_a_key_is_refused_and_says_what_to_do(monkeypatch: pytes
         ("DEVICE", "gpu"),
         ("DEVICE", "cuda:"),
         ("DEVICE", "cuda:-1"),
-        ("DEVICE", ""),
         ("THREADS", "0"),
         ("THREADS", "many"),
         ("DECODE_THREADS", "257"),

@@ -99,7 +99,7 @@ def test_pull_without_onnx_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr("models.prepare", raising=False)
     result = run("pull")
     assert result.exit_code == 1
-    assert "pip install 'facebento[models]'" in result.stderr
+    assert "pip install -r requirements/pull.txt" in result.stderr
 
 
 def test_verify_of_an_empty_store_fails() -> None:

@@ -39,8 +39,8 @@ def test_open_endpoints(server: Server) -> None:
     assert set(detector["thresholds"]) == {"score", "iou"}
     embedder = get("/v1/info/model/dlib-resnet-v1")
     assert (embedder["role"], embedder["dimensions"], len(embedder["fingerprint"])) == ("embedder", 128, 32)
-    assert embedder["score_mapping"]["cosine"] == embedder["thresholds"][0]["cosine"]
-    assert embedder["thresholds"][0]["score"] == 0.5
+    assert embedder["score_mapping"]["cosine"] == embedder["thresholds"]["cosine"]
+    assert embedder["operating_points"][0]["score"] == 0.5
     for model in (detector, embedder):
         assert len(model["sha256"]) == 64
         assert model["source"]
@@ -56,6 +56,20 @@ def test_a_key_is_asked_for_before_anything_else(server: Server, path: str) -> N
         assert refused.headers["www-authenticate"]
         assert isinstance(refused.json()["detail"], str)
     assert httpx.post(server.url + path, headers=[(b"x-api-key", "schlüssel".encode())]).status_code == 401
+
+
+@pytest.mark.parametrize("ending", ["%0A", "%0D%0A", "%0a%0a", "%00", ";", "?x", "%20", "%2F", "/%0A"])
+def test_no_way_of_writing_a_path_gets_past_the_key(server: Server, ending: str) -> None:
+    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
+    for path in POSTS:
+        request: dict[str, Any] = (
+            {"files": {"image": photo}} if "/file/" in path else {"json": {"image": encoded(photo)}}
+        )
+        for headers in ({}, {"x-api-key": "wrong"}):
+            refused = httpx.post(server.url + path + ending, headers=headers, **request)
+            assert refused.status_code in (401, 404, 422), path
+            if refused.status_code == 422:
+                assert reason(refused) == (["header", "x-api-key"], "missing")
 
 
 @pytest.mark.parametrize(
@@ -82,10 +96,10 @@ def test_unknown_paths_and_methods(server: Server, method: str, path: str, statu
 @pytest.mark.parametrize(
     ("body", "place", "kind"),
     [
-        ("{", ["body", 0], "json_invalid"),
-        ("[" * 100_000, ["body", 0], "json_invalid"),
-        ('{"image": NaN}', ["body", 0], "json_invalid"),
-        (b'{"image": "\xff"}', ["body", 0], "json_invalid"),
+        ("{", ["body"], "json_invalid"),
+        ("[" * 100_000, ["body"], "json_invalid"),
+        ('{"image": NaN}', ["body"], "json_invalid"),
+        (b'{"image": "\xff"}', ["body"], "json_invalid"),
         ("[]", ["body"], "model_attributes_type"),
         ("{}", ["body", "image"], "missing"),
         ('{"image": 7}', ["body", "image"], "string_type"),
@@ -136,6 +150,11 @@ def test_forms(server: Server) -> None:
         ["body", "image"],
         "file_expected",
     )
+    long_text = {"image": encoded(photo) * 20}
+    assert reason(server.post("/v1/file/detect", data=long_text, files={"x": b"y"}))[1] == "file_expected"
+    for number in ("1_0", "7.0", "x"):
+        refused = server.post("/v1/file/detect", data={"maxResults": number}, files={"image": photo})
+        assert reason(refused) == (["body", "maxResults"], "int_parsing")
     assert reason(server.post("/v1/file/detect", files={"other": photo})) == (["body", "image"], "missing")
     headers = {"content-type": "multipart/form-data"}
     assert server.post("/v1/file/detect", content=b"--x", headers=headers).status_code == 400

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from faces.errors import FeatureInvalidError, FeatureModelMismatchError
-from faces.feature import ScoreMapping, cosine_similarity, decode, encode
+from faces.feature import ScoreMapping, cosine_similarity, decode, encode, usable
 
 FINGERPRINT = bytes(range(16))
 VECTOR = np.array([0.5, -0.25, 1e-3, 3.0], np.float32)
@@ -141,6 +141,20 @@ def test_the_score_is_one_for_equal_and_a_half_at_the_operating_point(mapping: S
     assert mapping.score(1) == 1
     assert mapping.score(1.0000001) == 1
     assert mapping.score(mapping.cosine) == 0.5
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_what_is_not_a_number_is_no_likeness(mapping: ScoreMapping) -> None:
+    with pytest.raises(ValueError, match="cosine"):
+        mapping.score(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("row", "good"), [([0.6, 0.8], True), ([0, 0], False), ([float("nan"), 1], False), ([3, 4], False)]
+)
+def test_an_embedding_is_a_unit_vector(row: list[float], good: bool) -> None:
+    rows = np.array([[1, 0], row], np.float32)
+    assert usable(rows) is good
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)

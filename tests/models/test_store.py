@@ -1,5 +1,8 @@
 import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +126,14 @@ def test_nothing_is_reported_to_bentoml(detector: ModelDescription, monkeypatch:
 
     monkeypatch.setattr("bentoml.models.track", report)
     store.save(detector, b"graph")
+
+
+def test_what_a_killed_save_left_is_removed(store_folder: Path, detector: ModelDescription) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    left, at_work = (store_folder.parent / f"saving-{pid}-x" for pid in (killed.pid, os.getpid()))
+    for folder in (left, at_work):
+        folder.mkdir()
+    store.save(detector, b"graph")
+    assert not left.exists()
+    assert at_work.exists()

@@ -36,7 +36,10 @@ def test_connections_to_a_runner_are_never_closed_for_their_age() -> None:
 
 def test_a_runner_waits_as_long_as_the_request_may() -> None:
     assert OPTIONS.service["traffic"]["timeout"] == 12.5
-    assert OPTIONS.batching == {"batchable": True, "max_batch_size": 16, "max_latency_ms": 12500}
+
+
+def test_queued_work_is_dropped_by_the_deadline_and_not_before_by_a_guess_at_it() -> None:
+    assert OPTIONS.batching == {"batchable": True, "max_batch_size": 16, "max_latency_ms": 125000}
 
 
 def test_a_damaged_model_stops_the_start_in_one_line(damaged: StoredModel) -> None:

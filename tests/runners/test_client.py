@@ -1,11 +1,17 @@
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 
-from runners.client import call
+from runners.client import MISSES, RunnerClient
 from runners.errors import RunnerTimeoutError, RunnerUnavailableError
 
 
@@ -21,6 +27,15 @@ class Method:
         if self._failures:
             raise self._failures.pop(0)
         return "answer"
+
+
+def client(method: Callable[..., Any]) -> RunnerClient:
+    """A client of a runner with that one method."""
+    return RunnerClient(lambda: SimpleNamespace(to_async=SimpleNamespace(method=method)))
+
+
+async def call(method: Callable[..., Any], *args: Any) -> Any:
+    return await client(method).call("method", *args)
 
 
 def connection_refused() -> Exception:
@@ -64,7 +79,9 @@ def test_a_timeout_of_the_second_try_is_a_timeout() -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [aiohttp.ClientPayloadError(), BentoMLException("broken"), ServiceUnavailable("too busy")]
+    "failure",
+    # Of a runner in another process, and of one in this process.
+    [aiohttp.ClientPayloadError(), BentoMLException("broken"), ServiceUnavailable("too busy"), RuntimeError("CUDA")],
 )
 def test_any_other_failure_of_a_runner_is_told_and_not_tried_again(failure: Exception) -> None:
     method = Method(failure)
@@ -72,11 +89,6 @@ def test_any_other_failure_of_a_runner_is_told_and_not_tried_again(failure: Exce
         asyncio.run(call(method))
     assert len(method.calls) == 1
     assert told.value.__cause__ is failure
-
-
-def test_what_is_no_failure_of_a_runner_passes() -> None:
-    with pytest.raises(KeyError):
-        asyncio.run(call(Method(KeyError("x"))))
 
 
 def test_a_cancelled_call_stays_cancelled() -> None:
@@ -88,3 +100,71 @@ def test_a_cancelled_call_stays_cancelled() -> None:
             await task
 
     asyncio.run(scenario())
+
+
+@asynccontextmanager
+async def runner_on(socket: Path, status: list[int]) -> AsyncIterator[None]:
+    """A server that answers /readyz with the first number of the list."""
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(status=status[0])
+
+    app = web.Application()
+    app.router.add_get("/readyz", readyz)
+    serving = web.AppRunner(app)
+    await serving.setup()
+    await web.UnixSite(serving, str(socket)).start()
+    try:
+        yield
+    finally:
+        await serving.cleanup()
+
+
+async def becomes(watched: RunnerClient, *, present: bool) -> None:
+    async with asyncio.timeout(10):
+        while watched.present is not present:  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.05)
+
+
+def test_a_runner_that_is_gone_is_refused_at_once_until_it_is_back(tmp_path: Path) -> None:
+    socket, status = tmp_path / "runner.sock", [200]
+    method = Method()
+    watched = client(method)
+
+    async def scenario() -> None:
+        async with runner_on(socket, status):
+            watch = asyncio.create_task(watched.watch(socket.as_uri()))
+            await asyncio.sleep(0.2)
+            assert watched.present
+            status[0] = 503
+            await becomes(watched, present=False)
+            with pytest.raises(RunnerUnavailableError):
+                await watched.call("method")
+            assert method.calls == []
+            status[0] = 200
+            await becomes(watched, present=True)
+            assert await watched.call("method") == "answer"
+        await becomes(watched, present=False)
+        watch.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path) -> None:
+    assert MISSES > 1
+    watched = client(Method())
+
+    async def scenario() -> None:
+        watch = asyncio.create_task(watched.watch((tmp_path / "nobody.sock").as_uri()))
+        await asyncio.sleep(0.2)
+        assert watched.present
+        await becomes(watched, present=False)
+        watch.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_runner_in_this_process_is_always_there() -> None:
+    watched = client(Method())
+    asyncio.run(watched.watch(None))
+    assert watched.present

@@ -169,13 +169,17 @@ class Gpu:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.loads = True
+        self.fails = ""
         self.asked: list[Any] = []
         self.sessions: list[GpuSession] = []
         monkeypatch.setattr(engine_module, "cuda_devices", lambda: 2)
         monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
         monkeypatch.setattr(onnxruntime, "InferenceSession", self._session)
 
-    def _session(self, _: Path, __: Any, *, providers: list[Any]) -> GpuSession:
+    def _session(self, _: Path, __: Any, *, providers: list[Any], enable_fallback: int) -> GpuSession:
+        assert enable_fallback == 0, "a session that fails on the GPU would go on, on the CPU, in silence"
+        if self.fails:
+            raise RuntimeError(self.fails)
         self.asked.append(providers)
         self.sessions.append(GpuSession([CUDA, CPU] if self.loads and len(providers) > 1 else [CPU]))
         return self.sessions[-1]
@@ -189,7 +193,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 def test_on_a_gpu_every_bucket_is_run_before_the_first_request(gpu: Gpu) -> None:
     engine = Engine(Path(), device="cuda:1", threads=1, max_batch=6)
     assert engine.placement == Placement("cuda:1", CUDA)
-    assert gpu.asked == [[(CUDA, {"device_id": "1"}), CPU]]
+    assert gpu.asked == [[(CUDA, {"device_id": "1", "use_tf32": "0"}), CPU]]
     assert gpu.sessions[0].batches == [1, 2, 4, 6]
 
 
@@ -206,10 +210,16 @@ def test_on_a_gpu_batches_are_padded_to_a_bucket_and_cut_back(gpu: Gpu, count: i
     assert found.tolist() == rows.reshape(count, -1).sum(axis=1, dtype=np.float32)[:, None].tolist()
 
 
+def test_a_session_that_can_not_be_made_on_the_gpu_is_refused_with_its_reason(gpu: Gpu) -> None:
+    gpu.fails = "out of memory"
+    with pytest.raises(DeviceUnavailableError, match="out of memory"):
+        Engine(Path(), device="cuda", threads=1, max_batch=4)
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 def test_a_fall_back_to_the_cpu_is_refused_where_cuda_was_asked_for(gpu: Gpu, device: str) -> None:
     gpu.loads = False
-    with pytest.raises(DeviceUnavailableError, match=r"could not load CUDA.*serve-cuda\.txt"):
+    with pytest.raises(DeviceUnavailableError, match=r"CUDA could not be loaded.*serve-cuda\.txt"):
         Engine(Path(), device=device, threads=1, max_batch=4)
 
 

@@ -1,0 +1,123 @@
+"""What a client sees while parts of the service stop, die, hang or are too busy."""
+
+import asyncio
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.running import Server, make_server
+
+pytestmark = pytest.mark.e2e
+
+
+def worker(server: Server, name: str) -> psutil.Process:
+    """The process that serves the BentoML service of that name."""
+    assert server.process is not None
+    for process in psutil.Process(server.process.pid).children():
+        words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+        if "--service-name" in words and words[words.index("--service-name") + 1] == name:
+            return process
+    raise LookupError(name)
+
+
+def wait_for(server: Server, status: int, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while httpx.get(f"{server.url}/readyz", timeout=30).status_code != status:
+        assert time.monotonic() < end, f"/readyz did not say {status} within {seconds} s"
+        time.sleep(0.1)
+
+
+async def burst(server: Server, count: int, photo: bytes) -> Counter[int]:
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=count), timeout=200) as client:
+        headers = {"x-api-key": server.key}
+        url = f"{server.url}/v1/file/embeddings"
+        requests = [client.post(url, headers=headers, files={"image": photo}) for _ in range(count)]
+        return Counter(response.status_code for response in await asyncio.gather(*requests))
+
+
+def test_sigterm_loses_nothing_that_is_in_flight(tmp_path: Path) -> None:
+    server = make_server(tmp_path, {"FACEBENTO_DEADLINE_S": "100"})
+    server.start()
+    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
+    assert server.process is not None
+    threading.Timer(0.7, server.process.send_signal, [signal.SIGTERM]).start()
+    assert asyncio.run(burst(server, 40, photo)) == {200: 40}
+    assert server.process.wait(30) == 0
+
+
+def test_a_runner_that_is_silent_or_killed_is_told_at_once_and_comes_back(tmp_path: Path) -> None:
+    server = make_server(tmp_path, {})
+    server.start()
+    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
+    detector = worker(server, "detector")
+    detector.suspend()
+    try:
+        wait_for(server, 503, 5)
+        refused = server.post("/v1/file/detect", files={"image": photo})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert set(refused.json()) == {"detail"}
+        assert httpx.get(f"{server.url}/v1/health").json() == {"status": "ok", "ready": False}
+        assert httpx.get(f"{server.url}/v1/info/server").status_code == 503
+    finally:
+        detector.resume()
+    wait_for(server, 200, 10)
+    detector.kill()
+    wait_for(server, 503, 5)
+    wait_for(server, 200, 30)
+    assert len(server.answer("/v1/file/detect", files={"image": photo})["faces"]) == 1
+    assert server.stop() == 0
+
+
+def test_too_many_requests_and_too_slow_ones(tmp_path: Path) -> None:
+    server = make_server(tmp_path, {"FACEBENTO_MAX_IN_FLIGHT": "2", "FACEBENTO_DEADLINE_S": "2"})
+    server.start()
+    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
+    counts = asyncio.run(burst(server, 20, photo))
+    assert counts[200] >= 2
+    assert counts[429] >= 1
+    assert set(counts) <= {200, 429}
+    # Two bodies that never end take both places, until their deadline.
+    port = int(server.url.rpartition(":")[2])
+    head = f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nx-api-key: {server.key}\r\nContent-Length: 100\r\n\r\n{{"
+    with (
+        socket.create_connection(("127.0.0.1", port)) as first,
+        socket.create_connection(("127.0.0.1", port)) as second,
+    ):
+        for slow in (first, second):
+            slow.sendall(head.encode())
+        time.sleep(0.5)
+        busy = server.post("/v1/file/detect", files={"image": photo})
+        assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
+        for slow in (first, second):
+            slow.settimeout(10)
+            assert slow.recv(12) == b"HTTP/1.1 504"
+    assert server.post("/v1/file/detect", files={"image": photo}).status_code == 200
+    assert server.stop() == 0
+
+
+def test_the_runners_live_in_the_api_process_where_bentoml_is_told_so(tmp_path: Path) -> None:
+    server = make_server(tmp_path, {"FACEBENTO_API_KEYS": "k"})
+    (server.folder / ".env").write_text("FACEBENTO_API_KEYS=k", encoding="utf-8")
+    # What a container runs for one service alone.
+    start = ("-m", "bentoml_cli._internal.start", "start-http-server", "service:FaceService")
+    server.run("python", *start, "--service-name", "facebento", "--port", server.url.rpartition(":")[2])
+    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
+    end = time.monotonic() + 60
+    while True:
+        try:
+            if httpx.get(f"{server.url}/readyz").status_code == 200:
+                break
+        except httpx.TransportError:
+            assert time.monotonic() < end, server.output
+        time.sleep(0.1)
+    assert len(server.answer("/v1/file/embeddings", files={"image": photo})["embeddings"]) == 128
+    assert httpx.get(f"{server.url}/v1/info/server").json()["runners"].keys() == {"detector", "embedder"}
+    assert server.stop() == 0
