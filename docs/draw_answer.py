@@ -2,7 +2,7 @@
 
     python docs/draw_answer.py http://127.0.0.1:3000 KEY
 
-Both photographs are in the public domain and come with scikit-image and matplotlib.
+It needs what `make test` installs. Both photographs are in the public domain and come with scikit-image and matplotlib.
 """
 
 import io
