@@ -21,7 +21,7 @@ from api.app import GUARDED, INVALID, create_app, require_admitted
 from api.errors import ModelNotFoundError
 from api.gate import Gate
 from api.info import model_info
-from api.requests import StrictJsonRoute
+from api.requests import JsonRoute
 from faces.detection import Face, Order
 from faces.feature import Embedding
 from models import store
@@ -87,7 +87,7 @@ info = APIRouter(prefix="/v1", tags=["Default"])
 faces_api = APIRouter(
     prefix="/v1",
     tags=["Face Identification"],
-    route_class=StrictJsonRoute,
+    route_class=JsonRoute,
     dependencies=[Depends(require_admitted)],
     responses=GUARDED,
     # Text where a file belongs is told to be that, however long it is; the cap on bodies bounds it.

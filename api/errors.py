@@ -103,18 +103,18 @@ def _invalid(detail: Sequence[Mapping[str, Any]]) -> JSONResponse:
     return JSONResponse({"detail": detail}, 422)
 
 
-def _place(error: Mapping[str, Any]) -> Sequence[str | int]:
-    # The parser's place in the text is in the message; here FastAPI puts a number that is always 0.
-    place: Sequence[str | int] = error["loc"]
-    return ["body"] if error["type"] == "json_invalid" else place
+def detail(error: Mapping[str, Any]) -> dict[str, Any]:
+    """One of pydantic's errors as the contract's `loc`, `msg`, `type`.
 
-
-def _message(error: Mapping[str, Any]) -> str:
-    if error["type"] == "json_invalid":
-        return f"The body is not JSON: {error['ctx']['error']}."
-    if tuple(error["loc"]) == ("body",) and error["type"] != "missing":
-        return "The body must be a JSON object, sent with Content-Type: application/json."
-    return str(error["msg"])
+    pydantic's own entries also echo the input: back it could not be encoded (NaN), or should not be (an image).
+    """
+    place, message, kind = tuple(error["loc"]), error["msg"], error["type"]
+    if kind == "json_invalid":
+        message = f"The body is not JSON: {error['ctx']['error']}."
+    elif place == ("body",) and kind != "missing":
+        kind = "json_object_expected"  # one name for what pydantic and FastAPI call differently
+        message = "The body must be a JSON object, sent with Content-Type: application/json."
+    return {"loc": place, "msg": message, "type": kind}
 
 
 def install(app: FastAPI) -> None:
@@ -125,8 +125,7 @@ def install(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101  as registered below
-        # pydantic's own entries also echo the input: back it could not be encoded (NaN), or should not be (an image).
-        return _invalid([{"loc": _place(e), "msg": _message(e), "type": e["type"]} for e in error.errors()])
+        return _invalid([detail(each) for each in error.errors()])
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101  as registered below
