@@ -1,9 +1,71 @@
-"""What /v1/info tells of a model."""
+"""What the service tells of itself and its models, without a key."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import metadata
+from typing import Annotated, Any, Protocol
 
+import bentoml
+from fastapi import APIRouter, Depends
+
+import api
+from api.app import INVALID
+from api.errors import ModelNotFoundError
+from api.schemas import Health
 from models.catalog import ModelDescription
+from runners import onnx
+
+
+class Served(Protocol):
+    """What there is to tell of."""
+
+    models: Sequence[ModelDescription]  # the detector and the embedder
+    placements: Callable[[], Awaitable[dict[str, dict[str, str]]]]  # of each runner: device and provider
+
+    @property
+    def ready(self) -> bool: ...
+
+
+def current() -> Served:
+    served: Served = bentoml.get_current_service()
+    return served
+
+
+Current = Annotated[Served, Depends(current)]
+
+info_api = APIRouter(prefix="/v1", tags=["Default"])
+
+
+@info_api.get("/health", summary="Liveness of the server.")
+async def health(served: Current) -> Health:
+    return Health(status="ok", ready=served.ready)
+
+
+@info_api.get("/info/server", summary="Basic version information of the server.")
+async def server_info(served: Current) -> dict[str, Any]:
+    placements = await served.placements()
+    return {
+        "name": "facebento",
+        "version": api.__version__,
+        "bentoml": metadata.version("bentoml"),
+        "onnxruntime": onnx.version(),
+        "device": placements["detector"]["device"],
+        "execution_provider": placements["detector"]["provider"],
+        "runners": placements,
+    }
+
+
+@info_api.get("/info/model", summary="Names of the inference models being served.")
+async def model_names(served: Current) -> dict[str, list[str]]:
+    return {"models": [model.id for model in served.models]}
+
+
+@info_api.get("/info/model/{model_name}", summary="Configuration of one named inference model.", responses=INVALID)
+async def model_details(model_name: str, served: Current) -> dict[str, Any]:
+    for model in served.models:
+        if model.id == model_name:
+            return model_info(model)
+    raise ModelNotFoundError("No model of this name is being served. /v1/info/model lists those that are.")
 
 
 def model_info(description: ModelDescription) -> dict[str, Any]:

@@ -64,7 +64,9 @@ def test_runners_know_nothing_of_the_api(source: str) -> None:
 
 @pytest.mark.parametrize("source", inside("api"))
 def test_the_api_does_not_know_the_way_of_an_image(source: str) -> None:
-    assert not packages(source) & {"cli", "pipeline", "onnxruntime", "cv2", "PIL"}
+    # The endpoints send images on their way; nothing else of the API knows it.
+    way = set() if source == "api/endpoints.py" else {"pipeline"}
+    assert not packages(source) & ({"cli", "onnxruntime", "cv2", "PIL"} | way)
 
 
 def test_onnxruntime_is_imported_in_two_places() -> None:
@@ -114,4 +116,4 @@ def test_no_file_is_called_by_what_it_is_not_about() -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_file_is_short_enough_to_be_read(source: str) -> None:
-    assert len((ROOT / source).read_text(encoding="utf-8").splitlines()) <= 350
+    assert len((ROOT / source).read_text(encoding="utf-8").splitlines()) <= 300
