@@ -1,6 +1,7 @@
 """The way of an image: bytes -> pixels -> faces -> aligned crops -> embeddings -> score."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from faces.image import Pixels
 from faces.image import decode as decode_image
 from models.catalog import ModelDescription
 from runners.errors import RunnerUnavailableError
+
+log = logging.getLogger("facebento.pipeline")
 
 T = TypeVar("T")
 Rows = Any  # what a runner takes and gives: an array with a row for each image or face
@@ -149,6 +152,9 @@ class Pipeline:
     async def _embed_crops(self, crops: Rows) -> list[Embedding]:
         embeddings = await self._embed_rows(crops)
         if not usable(embeddings):
+            log.error(
+                "the embedder answered vectors that are not finite or not of unit length: its model or device fails"
+            )
             raise RunnerUnavailableError("The embedder failed: it answered no unit vectors. See the service's log.")
         return list(embeddings)
 

@@ -23,7 +23,6 @@ from runners.base import RunnerOptions
 from runners.client import RunnerClient
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
-from runners.errors import RunnerTimeoutError
 from runners.sockets import keep_sockets
 
 log = logging.getLogger("facebento.service")
@@ -46,8 +45,6 @@ def _find(role: str, model_id: str) -> store.StoredModel:
         raise settings.SettingsError(f"{variable}: {model_id} is no {role}. See: facebento models list")
     return stored
 
-
-PLACEMENT_TIMEOUT_S = 10
 
 configured = settings.load()
 detector_model = _find("detector", configured.detector)
@@ -98,8 +95,8 @@ class FaceService:
             log.warning(line)
         self._sockets = keep_sockets()
         self.runners = {
-            "detector": RunnerClient(lambda: self.detector),
-            "embedder": RunnerClient(lambda: self.embedder),
+            "detector": RunnerClient("detector", lambda: self.detector),
+            "embedder": RunnerClient("embedder", lambda: self.embedder),
         }
         self.models = (detector_model.description, embedder_model.description)
         self.pipeline = Pipeline(
@@ -123,14 +120,9 @@ class FaceService:
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
-    async def placements(self) -> dict[str, dict[str, str]]:
-        """Where each runner runs. Raises RunnerError where one does not answer."""
-        try:
-            async with asyncio.timeout(PLACEMENT_TIMEOUT_S):
-                answers = await asyncio.gather(*(runner.call("placement") for runner in self.runners.values()))
-        except TimeoutError:
-            raise RunnerTimeoutError("A model did not answer in time. Try again later.") from None
-        return dict(zip(self.runners, answers, strict=True))
+    def placements(self) -> dict[str, dict[str, str]]:
+        """Where each runner runs. Raises RunnerUnavailableError where one is gone."""
+        return {name: runner.placement for name, runner in self.runners.items()}
 
     @property
     def ready(self) -> bool:

@@ -25,7 +25,7 @@ GUARDED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def require_admitted(request: Request, _: Annotated[str, Header(alias=KEY_HEADER)]) -> None:
+async def require_admitted(request: Request, _: Annotated[str, Header(alias=KEY_HEADER)]) -> None:
     """A dependency that shows the key in the OpenAPI description, and that nothing gets past which the gate let go by.
 
     The gate has checked the key before. Should it and the router ever disagree on what a path means, this is the lock.

@@ -12,7 +12,7 @@ ApiError                      raised by what a client meets; the packages below 
 
 faces.errors.InputError       422, each with a type of its own
 runners.errors.RunnerError    503 and 504
-MemoryError                   503; the only one that comes without a message
+MemoryError                   503
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,12 +91,14 @@ ANSWERS: Mapping[type[Exception], Answer] = {
 
 def respond(error: Exception) -> JSONResponse:
     """The response to an error of the table."""
-    answer = ANSWERS[type(error)]
+    answer = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
     if answer.status == 422:
         where = [answer.place, *filter(None, [getattr(error, "field", None)])]
         return _invalid([{"loc": where, "msg": str(error), "type": answer.type}])
-    detail = str(error) or "There is not enough memory for this now. Try again later, or with a smaller image."
-    return JSONResponse({"detail": detail}, answer.status, answer.headers)
+    # Of memory the interpreter, numpy and Pillow each tell in their own way, or not at all.
+    short = "There is not enough memory for this now. Try again later, or with a smaller image."
+    told = short if isinstance(error, MemoryError) else str(error)
+    return JSONResponse({"detail": told}, answer.status, answer.headers)
 
 
 def _invalid(detail: Sequence[Mapping[str, Any]]) -> JSONResponse:

@@ -1,7 +1,7 @@
 """What the service tells of itself and its models, without a key."""
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated, Any, Protocol
 
@@ -20,10 +20,11 @@ class Served(Protocol):
     """What there is to tell of."""
 
     models: Sequence[ModelDescription]  # the detector and the embedder
-    placements: Callable[[], Awaitable[dict[str, dict[str, str]]]]  # of each runner: device and provider
 
     @property
     def ready(self) -> bool: ...
+
+    def placements(self) -> dict[str, dict[str, str]]: ...
 
 
 def current() -> Served:
@@ -43,7 +44,7 @@ async def health(served: Current) -> Health:
 
 @info_api.get("/info/server", summary="Basic version information of the server.")
 async def server_info(served: Current) -> dict[str, Any]:
-    placements = await served.placements()
+    placements = served.placements()
     return {
         "name": "facebento",
         "version": api.__version__,

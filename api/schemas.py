@@ -90,7 +90,7 @@ class _FormBody(BaseModel):
 
 
 def _is_whole(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"-?\d+", value, re.ASCII):
+    if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?\d+\s*", value, re.ASCII):
         raise PydanticCustomError("int_parsing", "Input should be a whole number, such as 7")
     return value
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shlex
+import signal
 import socket
 import sys
 import time
@@ -87,7 +88,8 @@ def _when_ready(probe: str, text: str) -> None:
         return
     if os.fork():  # a grandchild, which the system collects: the server knows nothing of it
         os._exit(0)
-    while psutil.pid_exists(server):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
+    while _lives(server):
         try:
             with urllib.request.urlopen(probe, timeout=5):  # noqa: S310  an http URL made above
                 click.echo(text)
@@ -95,3 +97,10 @@ def _when_ready(probe: str, text: str) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     os._exit(0)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -14,13 +14,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import bentoml
-import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.models import ModelContext
 from pydantic import ValidationError
@@ -30,6 +30,7 @@ from models.errors import ChecksumError, ModelNotStoredError, StorageError, Unkn
 
 GRAPH = "model.onnx"
 RECORD = "description.json"
+DAY_S = 24 * 60 * 60
 
 
 class Record(Frozen):
@@ -102,7 +103,7 @@ def save(description: ModelDescription, graph: bytes) -> StoredModel:
         # BentoML would write file by file into the final place, and an interrupt leaves half of them there. A folder
         # beside the store is on the same disk, and renaming it is one step.
         _sweep(root.parent)
-        with tempfile.TemporaryDirectory(dir=root.parent, prefix=f"saving-{os.getpid()}-") as folder:
+        with tempfile.TemporaryDirectory(dir=root.parent, prefix="saving-") as folder:
             staged = Path(folder, "new")
             staged.mkdir()
             (staged / GRAPH).write_bytes(graph)
@@ -119,9 +120,9 @@ def save(description: ModelDescription, graph: bytes) -> StoredModel:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what saves left behind whose process was killed."""
-    for left in folder.glob("saving-*-*"):
-        if not psutil.pid_exists(int(left.name.split("-")[1])):
+    """Removes what saves left behind whose process was killed: a save takes seconds, a day is plenty."""
+    for left in folder.glob("saving-*"):
+        if time.time() - left.stat().st_mtime > DAY_S:
             shutil.rmtree(left, ignore_errors=True)
 
 

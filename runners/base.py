@@ -8,6 +8,7 @@ import bentoml
 
 from models.store import StoredModel
 from runners.onnx import Engine, choose_device
+from runners.sockets import unix_sockets
 from runners.stopping import leave_last
 
 log = logging.getLogger("facebento.runners")
@@ -65,7 +66,8 @@ class Runner:
     def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
         stored.verify()
         if bentoml.server_context.service_type == "service":  # in a process of its own
-            leave_last(NAMES, at_most_s=options.deadline_s)
+            own = unix_sockets().get(bentoml.server_context.service_name or "")
+            leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
         self._engine = Engine(stored.path, device=options.device, threads=options.threads, max_batch=options.max_batch)
         log.info("%s runs on %s by %s", stored.tag, self._engine.placement.device, self._engine.placement.provider)
 

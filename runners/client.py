@@ -21,15 +21,24 @@ MISSES = 2  # probes in a row without an answer until the runner counts as gone:
 class RunnerClient:
     """One runner, wherever BentoML placed it: in a process of its own, or in this one."""
 
-    def __init__(self, proxy: Callable[[], Any]) -> None:
+    def __init__(self, name: str, proxy: Callable[[], Any]) -> None:
         """proxy: gives BentoML's stand-in for the runner; not called before the first call, since it connects later."""
+        self._name = name
         self._proxy = proxy
-        self._misses = 0
+        self._misses = MISSES
+        self._placement: dict[str, str] | None = None
 
     @property
     def present(self) -> bool:
-        """Whether the last probes were answered; true where nobody probes, in the process of the service itself."""
+        """Whether it has answered `watch`, and has not fallen silent since."""
         return self._misses < MISSES
+
+    @property
+    def placement(self) -> dict[str, str]:
+        """Where its model runs, as it told when it was last asked. Raises RunnerUnavailableError."""
+        if self._placement is None or not self.present:
+            raise self._gone()
+        return self._placement
 
     async def call(self, method: str, *args: Any) -> Any:
         """Await a method of the runner, once more where its connection was dropped.
@@ -40,7 +49,7 @@ class RunnerClient:
         Raises RunnerUnavailableError, at once where the runner is known to be gone, and RunnerTimeoutError.
         """
         if not self.present:
-            raise RunnerUnavailableError("A model is starting, stopping or down. Try again in a second.")
+            raise self._gone()
         try:
             try:
                 return await self._call(method, args)
@@ -54,20 +63,19 @@ class RunnerClient:
             raise
         except Exception as error:
             # Of a runner in another process aiohttp and BentoML tell, of one in this process whatever it raised.
-            log.warning("a runner failed: %s: %s", type(error).__name__, error)
-            raise RunnerUnavailableError("A model is starting, stopping or down. Try again in a second.") from error
-
-    async def _call(self, method: str, args: tuple[Any, ...]) -> Any:
-        return await getattr(self._proxy().to_async, method)(*args)
+            log.warning("the %s failed: %s: %s", self._name, type(error).__name__, error)
+            raise self._gone() from error
 
     async def watch(self, url: str | None) -> None:
-        """Ask the runner again and again whether it is ready, until cancelled.
+        """Ask the runner again and again where its model runs, until cancelled.
 
         url: BentoML's of the runner, file:// for a Unix socket; None where it lives in this process. On connections of
         its own: those of the calls may all be taken by work, and a busy runner is not a dead one. A dead one is told
         only by its silence, since BentoML keeps its socket open for the process that will replace it.
         """
         if url is None:
+            self._placement = await self._call("placement", ())
+            self._misses = 0
             return
         parts = urlsplit(url)
         connector = aiohttp.UnixConnector(url2pathname(parts.path)) if parts.scheme == "file" else None
@@ -79,12 +87,21 @@ class RunnerClient:
                 await asyncio.sleep(PROBE_PAUSE_S)
 
     async def _probe(self, session: aiohttp.ClientSession) -> None:
-        try:
-            async with session.get("/readyz") as response:
-                answered = response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            answered = False
         was_present = self.present
-        self._misses = 0 if answered else self._misses + 1
-        if self.present != was_present:
-            log.warning("a runner is back" if self.present else "a runner does not answer")
+        try:
+            async with session.post("/placement", json={}) as response:
+                response.raise_for_status()
+                self._placement = await response.json()
+            self._misses = 0
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            self._misses += 1
+        if self.present and not was_present:
+            log.info("the %s answers", self._name)
+        elif was_present and not self.present:
+            log.warning("the %s does not answer", self._name)
+
+    async def _call(self, method: str, args: tuple[Any, ...]) -> Any:
+        return await getattr(self._proxy().to_async, method)(*args)
+
+    def _gone(self) -> RunnerUnavailableError:
+        return RunnerUnavailableError("A model is starting, stopping or down. Try again in a second.")

@@ -273,7 +273,7 @@ def test_a_runner_that_is_down_is_told(runners: Runners, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("value", [0, float("nan")])
 def test_an_embedder_that_answers_no_vectors_is_no_likeness(
-    runners: Runners, monkeypatch: pytest.MonkeyPatch, value: float
+    runners: Runners, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: float
 ) -> None:
     async def broken(crops: Any) -> Floats:
         return np.full((len(crops), 128), value, np.float32)
@@ -281,6 +281,7 @@ def test_an_embedder_that_answers_no_vectors_is_no_likeness(
     monkeypatch.setattr(runners, "embed", broken)
     with pytest.raises(RunnerUnavailableError, match="embedder failed"):
         run(runners.pipeline().compare(Upload(picture(ONE)), Upload(picture(ONE))))
+    assert "unit length" in caplog.text
 
 
 @pytest.mark.parametrize(("detector", "embedder"), [(EMBEDDER, DETECTOR), (DETECTOR, DETECTOR), (EMBEDDER, EMBEDDER)])

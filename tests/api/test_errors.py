@@ -58,11 +58,17 @@ def test_every_kind_of_error_has_an_answer() -> None:
     assert {kind.__name__ for kind in errors.ANSWERS} - {"MemoryError"} == CONTRACT.keys()
 
 
-def test_too_little_memory_is_answered_with_words_of_our_own() -> None:
-    response = errors.respond(MemoryError())
+class OwnMemoryError(MemoryError):
+    """As numpy's, which has a type of its own, and tells of arrays."""
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OwnMemoryError("Unable to allocate 1.00 PiB for an array")])
+def test_too_little_memory_is_answered_with_words_of_our_own(error: MemoryError) -> None:
+    response = errors.respond(error)
     assert response.status_code == 503
     assert response.headers["retry-after"]
     assert b"memory" in response.body
+    assert b"array" not in response.body
 
 
 @pytest.mark.parametrize("name", CONTRACT)

@@ -42,14 +42,34 @@ async def burst(server: Server, count: int, photo: bytes) -> Counter[int]:
         return Counter(response.status_code for response in await asyncio.gather(*requests))
 
 
-def test_sigterm_loses_nothing_that_is_in_flight(tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", ["the server", "each of its processes"])
+def test_sigterm_loses_nothing_that_is_in_flight(tmp_path: Path, to: str) -> None:
     server = make_server(tmp_path, {"FACEBENTO_DEADLINE_S": "100"})
     server.start()
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
     assert server.process is not None
-    threading.Timer(0.7, server.process.send_signal, [signal.SIGTERM]).start()
+    signalled = [psutil.Process(server.process.pid)]
+    if to == "each of its processes":  # as systemd does
+        signalled = [*(worker(server, name) for name in ("detector", "embedder", "facebento")), *signalled]
+    threading.Timer(0.7, lambda: [process.terminate() for process in signalled]).start()
     assert asyncio.run(burst(server, 40, photo)) == {200: 40}
     assert server.process.wait(30) == 0
+
+
+def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(tmp_path: Path) -> None:
+    server = make_server(tmp_path, {})
+    server.start()
+    names = ("detector", "embedder", "facebento")
+    before = {worker(server, name).pid for name in names}
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    end = time.monotonic() + 60
+    while any(psutil.pid_exists(pid) for pid in before):
+        assert time.monotonic() < end, "the old processes stay"
+        time.sleep(0.2)
+    wait_for(server, 200, 30)
+    time.sleep(2)  # BentoML refuses a signal until it is done with the one before
+    assert server.stop() == 0
 
 
 def test_a_runner_that_is_silent_or_killed_is_told_at_once_and_comes_back(tmp_path: Path) -> None:

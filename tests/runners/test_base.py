@@ -3,11 +3,14 @@ from pathlib import Path
 import pytest
 from bentoml.exceptions import BentoMLException
 
+from models import store
 from models.catalog import describe
 from models.errors import ChecksumError
 from models.store import StoredModel
 from runners import onnx
-from runners.base import Runner, RunnerOptions, before_start
+from runners.base import NAMES, Runner, RunnerOptions, before_start
+from runners.detector import detector_runner
+from runners.embedder import embedder_runner
 from runners.errors import DeviceUnavailableError
 
 OPTIONS = RunnerOptions(device="cpu", threads=2, max_batch=16, deadline_s=12.5)
@@ -62,3 +65,8 @@ def test_a_missing_device_stops_the_start(damaged: StoredModel, monkeypatch: pyt
 def test_a_runner_does_not_load_a_damaged_model(damaged: StoredModel) -> None:
     with pytest.raises(ChecksumError):
         Runner(damaged, OPTIONS)
+
+
+def test_the_runners_go_by_the_names_that_stopping_knows_them_by() -> None:
+    stored = store.find("centerface"), store.find("dlib-resnet-v1")
+    assert {detector_runner(stored[0], OPTIONS).name, embedder_runner(stored[1], OPTIONS).name} == NAMES

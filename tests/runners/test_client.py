@@ -14,6 +14,8 @@ from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from runners.client import MISSES, RunnerClient
 from runners.errors import RunnerTimeoutError, RunnerUnavailableError
 
+PLACEMENT = {"device": "cpu", "provider": "CPUExecutionProvider"}
+
 
 class Method:
     """A runner's method that fails in the ways told, one call after the other, and then answers."""
@@ -31,11 +33,20 @@ class Method:
 
 def client(method: Callable[..., Any]) -> RunnerClient:
     """A client of a runner with that one method."""
-    return RunnerClient(lambda: SimpleNamespace(to_async=SimpleNamespace(method=method)))
+
+    async def placement() -> dict[str, str]:
+        return PLACEMENT
+
+    return RunnerClient(
+        "detector", lambda: SimpleNamespace(to_async=SimpleNamespace(method=method, placement=placement))
+    )
 
 
 async def call(method: Callable[..., Any], *args: Any) -> Any:
-    return await client(method).call("method", *args)
+    """As of a runner in this process, which is there once it was asked."""
+    called = client(method)
+    await called.watch(None)
+    return await called.call("method", *args)
 
 
 def connection_refused() -> Exception:
@@ -104,13 +115,13 @@ def test_a_cancelled_call_stays_cancelled() -> None:
 
 @asynccontextmanager
 async def runner_on(socket: Path, status: list[int]) -> AsyncIterator[None]:
-    """A server that answers /readyz with the first number of the list."""
+    """A server that answers /placement with the first status of the list."""
 
-    async def readyz(_: web.Request) -> web.Response:
-        return web.Response(status=status[0])
+    async def placement(_: web.Request) -> web.Response:
+        return web.json_response(PLACEMENT, status=status[0])
 
     app = web.Application()
-    app.router.add_get("/readyz", readyz)
+    app.router.add_post("/placement", placement)
     serving = web.AppRunner(app)
     await serving.setup()
     await web.UnixSite(serving, str(socket)).start()
@@ -134,12 +145,14 @@ def test_a_runner_that_is_gone_is_refused_at_once_until_it_is_back(tmp_path: Pat
     async def scenario() -> None:
         async with runner_on(socket, status):
             watch = asyncio.create_task(watched.watch(socket.as_uri()))
-            await asyncio.sleep(0.2)
-            assert watched.present
+            await becomes(watched, present=True)
+            assert watched.placement == PLACEMENT
             status[0] = 503
             await becomes(watched, present=False)
             with pytest.raises(RunnerUnavailableError):
                 await watched.call("method")
+            with pytest.raises(RunnerUnavailableError):
+                _ = watched.placement
             assert method.calls == []
             status[0] = 200
             await becomes(watched, present=True)
@@ -150,13 +163,30 @@ def test_a_runner_that_is_gone_is_refused_at_once_until_it_is_back(tmp_path: Pat
     asyncio.run(scenario())
 
 
-def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path) -> None:
-    assert MISSES > 1
+def test_a_runner_is_not_there_before_it_has_answered(tmp_path: Path) -> None:
     watched = client(Method())
 
     async def scenario() -> None:
+        assert not watched.present
         watch = asyncio.create_task(watched.watch((tmp_path / "nobody.sock").as_uri()))
         await asyncio.sleep(0.2)
+        assert not watched.present
+        watch.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MISSES > 1
+    monkeypatch.setattr("runners.client.PROBE_PAUSE_S", 1.0)
+    socket = tmp_path / "runner.sock"
+    watched = client(Method())
+
+    async def scenario() -> None:
+        async with runner_on(socket, [200]):
+            watch = asyncio.create_task(watched.watch(socket.as_uri()))
+            await becomes(watched, present=True)
+        await asyncio.sleep(1.5)  # one probe in it
         assert watched.present
         await becomes(watched, present=False)
         watch.cancel()
@@ -164,7 +194,8 @@ def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_runner_in_this_process_is_always_there() -> None:
+def test_a_runner_in_this_process_is_there_once_it_is_made() -> None:
     watched = client(Method())
     asyncio.run(watched.watch(None))
     assert watched.present
+    assert watched.placement == PLACEMENT
