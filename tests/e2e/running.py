@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
@@ -77,6 +79,13 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
+    def kill(self) -> None:
+        """End every process of it that a test has left."""
+        if self.process is not None and self.process.poll() is None:
+            for each in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+                each.kill()
+            self.process.wait()
+
     def post(self, path: str, **request: Any) -> httpx.Response:
         """Without a timeout of its own: the server has a deadline."""
         headers = {"x-api-key": self.key} | request.pop("headers", {})
@@ -87,6 +96,9 @@ class Server:
         response = self.post(path, **request)
         assert response.status_code == 200, response.text
         return response.json()
+
+
+NewServer = Callable[..., Server]
 
 
 def make_server(folder: Path, settings: dict[str, str]) -> Server:

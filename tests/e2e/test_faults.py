@@ -6,13 +6,12 @@ import socket
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.e2e.running import Server, make_server
+from tests.e2e.running import NewServer, Server
 
 pytestmark = pytest.mark.e2e
 
@@ -43,8 +42,8 @@ async def burst(server: Server, count: int, photo: bytes) -> Counter[int]:
 
 
 @pytest.mark.parametrize("to", ["the server", "each of its processes"])
-def test_sigterm_loses_nothing_that_is_in_flight(tmp_path: Path, to: str) -> None:
-    server = make_server(tmp_path, {"FACEBENTO_DEADLINE_S": "100"})
+def test_sigterm_loses_nothing_that_is_in_flight(new_server: NewServer, to: str) -> None:
+    server = new_server(FACEBENTO_DEADLINE_S="100")
     server.start()
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
     assert server.process is not None
@@ -56,8 +55,8 @@ def test_sigterm_loses_nothing_that_is_in_flight(tmp_path: Path, to: str) -> Non
     assert server.process.wait(30) == 0
 
 
-def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(tmp_path: Path) -> None:
-    server = make_server(tmp_path, {})
+def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(new_server: NewServer) -> None:
+    server = new_server()
     server.start()
     names = ("detector", "embedder", "facebento")
     before = {worker(server, name).pid for name in names}
@@ -72,8 +71,8 @@ def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(tmp
     assert server.stop() == 0
 
 
-def test_a_runner_that_is_silent_or_killed_is_told_at_once_and_comes_back(tmp_path: Path) -> None:
-    server = make_server(tmp_path, {})
+def test_a_runner_that_is_silent_or_killed_is_told_at_once_and_comes_back(new_server: NewServer) -> None:
+    server = new_server()
     server.start()
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
     detector = worker(server, "detector")
@@ -96,8 +95,8 @@ def test_a_runner_that_is_silent_or_killed_is_told_at_once_and_comes_back(tmp_pa
     assert server.stop() == 0
 
 
-def test_too_many_requests_and_too_slow_ones(tmp_path: Path) -> None:
-    server = make_server(tmp_path, {"FACEBENTO_MAX_IN_FLIGHT": "2", "FACEBENTO_DEADLINE_S": "2"})
+def test_too_many_requests_and_too_slow_ones(new_server: NewServer) -> None:
+    server = new_server(FACEBENTO_MAX_IN_FLIGHT="2", FACEBENTO_DEADLINE_S="2")
     server.start()
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
     counts = asyncio.run(burst(server, 20, photo))
@@ -123,8 +122,8 @@ def test_too_many_requests_and_too_slow_ones(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
-def test_the_runners_live_in_the_api_process_where_bentoml_is_told_so(tmp_path: Path) -> None:
-    server = make_server(tmp_path, {"FACEBENTO_API_KEYS": "k"})
+def test_the_runners_live_in_the_api_process_where_bentoml_is_told_so(new_server: NewServer) -> None:
+    server = new_server(FACEBENTO_API_KEYS="k")
     (server.folder / ".env").write_text("FACEBENTO_API_KEYS=k", encoding="utf-8")
     # What a container runs for one service alone.
     start = ("-m", "bentoml_cli._internal.start", "start-http-server", "service:FaceService")

@@ -4,11 +4,10 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import Server, make_server
+from tests.e2e.running import NewServer, Server
 
 pytestmark = pytest.mark.e2e
 
@@ -24,8 +23,8 @@ def test_it_announces_its_address_its_key_once_and_a_line_that_works_when_pasted
     assert len(json.loads(pasted.stdout)["faces"]) == 1
 
 
-def test_a_second_start_keeps_the_key_and_does_not_show_it(tmp_path: Path) -> None:
-    server = make_server(tmp_path, {})
+def test_a_second_start_keeps_the_key_and_does_not_show_it(new_server: NewServer) -> None:
+    server = new_server()
     (server.folder / ".env").write_text("FACEBENTO_API_KEYS=made-before\n", encoding="utf-8")
     server.start()
     assert server.stop() == 0
@@ -33,8 +32,8 @@ def test_a_second_start_keeps_the_key_and_does_not_show_it(tmp_path: Path) -> No
     assert server.key == "made-before"
 
 
-def test_bentoml_serve_without_a_key_refuses_to_start_in_one_line(tmp_path: Path) -> None:
-    server = make_server(tmp_path, {"FACEBENTO_API_KEY": "misspelt"})
+def test_bentoml_serve_without_a_key_refuses_to_start_in_one_line(new_server: NewServer) -> None:
+    server = new_server(FACEBENTO_API_KEY="misspelt")
     server.run("bentoml", "serve")
     assert server.process is not None
     assert server.process.wait(60) != 0
@@ -44,8 +43,8 @@ def test_bentoml_serve_without_a_key_refuses_to_start_in_one_line(tmp_path: Path
     assert "Tracking" not in server.output
 
 
-def test_a_device_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    server = make_server(tmp_path, {"FACEBENTO_DEVICE": "cuda:99", "FACEBENTO_API_KEYS": "k"})
+def test_a_device_that_is_not_there_stops_the_start(new_server: NewServer) -> None:
+    server = new_server(FACEBENTO_DEVICE="cuda:99", FACEBENTO_API_KEYS="k")
     server.run("bentoml", "serve")
     assert server.process is not None
     assert server.process.wait(60) != 0
