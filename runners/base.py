@@ -7,6 +7,7 @@ from typing import Any
 import bentoml
 
 from models.store import StoredModel
+from runners.batching import PromptService
 from runners.onnx import Engine, choose_device
 from runners.sockets import unix_sockets
 from runners.stopping import leave_last
@@ -36,6 +37,7 @@ class RunnerOptions:
     def service(self) -> dict[str, Any]:
         """For @bentoml.service. The reasons are in docs/decisions/0002-bentoml-settings.md."""
         return {
+            "service_class": PromptService,
             "traffic": {"timeout": self.deadline_s},
             # By default the caller closes its session every 100 calls or 300 seconds, and with it calls in flight.
             "runner_connection": {"max_requests": 10**9, "max_age": 1e9},

@@ -1,0 +1,57 @@
+"""Batches do not wait for others; on BentoML's own dispatcher."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from bentoml._internal.marshal.dispatcher import CorkDispatcher, Optimizer
+
+from models import store
+from runners.base import RunnerOptions
+from runners.batching import PromptOptimizer
+from runners.detector import detector_runner
+from runners.embedder import embedder_runner
+
+
+async def lone_request_after_a_burst(optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The answer to one request, after fifty batches that had waited for ten seconds each."""
+    dispatcher: CorkDispatcher[str, str] = CorkDispatcher(
+        300_000, 16, fallback=lambda: "none in time", get_batch_size=lambda _: 1
+    )
+
+    async def no_training(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(dispatcher, "train_optimizer", no_training)
+    dispatcher.optimizer = optimizer
+    for _ in range(60):
+        optimizer.log_outbound(1, 10.0, 0.01)
+    optimizer.trigger_refresh()  # type: ignore[no-untyped-call]
+
+    async def answer(batch: Sequence[str]) -> Sequence[str]:
+        return [f"answer to {each}" for each in batch]
+
+    try:
+        async with asyncio.timeout(1.5):
+            return str(await dispatcher(answer)("a request"))
+    finally:
+        dispatcher.shutdown()
+
+
+def test_a_lone_request_after_a_burst_is_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asyncio.run(lone_request_after_a_burst(PromptOptimizer(300), monkeypatch)) == "answer to a request"
+
+
+def test_bentomls_own_holds_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why this is here: once this fails, runners/batching.py can go."""
+    assert asyncio.run(lone_request_after_a_burst(Optimizer(300), monkeypatch)) == "none in time"
+
+
+def test_both_runners_batch_that_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Optimizer] = []
+    monkeypatch.setattr(PromptOptimizer, "__init__", lambda self, _: made.append(self))
+    options = RunnerOptions(device="cpu", threads=1, max_batch=4, deadline_s=30)
+    detector_runner(store.find("centerface"), options).to_asgi(is_main=False)
+    embedder_runner(store.find("dlib-resnet-v1"), options).to_asgi(is_main=False)
+    assert len(made) == 2
