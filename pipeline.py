@@ -94,10 +94,11 @@ class Pipeline:
     async def embed_largest(self, upload: Upload) -> tuple[Face, Embedding] | None:
         """The largest face; None if there is no face."""
         scene = await self._scene(upload)
-        if scene.largest is None:
+        face = scene.largest
+        if face is None:
             return None
-        [embedding] = await self._embed([(scene, [scene.largest])])
-        return scene.largest, embedding
+        [embedding] = await self._embed([(scene, [face])])
+        return face, embedding
 
     async def embed_all(self, upload: Upload, limit: int) -> list[tuple[Face, Embedding]]:
         """The faces of highest confidence, embedded as one batch."""
@@ -117,10 +118,11 @@ class Pipeline:
             if isinstance(scene, BaseException):
                 raise scene
         a, b = (scene for scene in scenes if isinstance(scene, Scene))
-        if a.largest is None or b.largest is None:
-            return Comparison(0.0, (a.largest, b.largest))
-        embeddings = await self._embed([(a, [a.largest]), (b, [b.largest])])
-        return Comparison(self._mapping.score(cosine_similarity(*embeddings)), (a.largest, b.largest))
+        one, other = a.largest, b.largest
+        if one is None or other is None:
+            return Comparison(0.0, (one, other))
+        embeddings = await self._embed([(a, [one]), (b, [other])])
+        return Comparison(self._mapping.score(cosine_similarity(*embeddings)), (one, other))
 
     def feature(self, embedding: Embedding) -> bytes:
         return encode_feature(embedding, self._fingerprint)

@@ -14,6 +14,8 @@ from runners.stopping import leave_last
 
 log = logging.getLogger("facebento.runners")
 
+NAMES = frozenset({"detector", "embedder"})  # of the services that are runners
+
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
@@ -57,9 +59,6 @@ def before_start(stored: StoredModel, options: RunnerOptions) -> Any:
         choose_device(options.device)
 
     return bentoml.on_deployment(check)
-
-
-NAMES = frozenset({"detector", "embedder"})  # of the services that are runners
 
 
 class Runner:

@@ -1,11 +1,14 @@
-"""Pictures to test with: they come with scikit-image and matplotlib, and none is kept here."""
+"""Pictures to test with, which come with scikit-image and matplotlib; and an empty model store."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import skimage.data
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -41,3 +44,13 @@ def cat() -> NDArray[np.uint8]:
 def photo(astronaut: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A piece of a photograph that decodes quickly, and that no turn or flip leaves as it is: uint8 [60, 80, 3]."""
     return np.ascontiguousarray(astronaut[80:200:2, 160:320:2])
+
+
+@pytest.fixture
+def store_folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty model store in place of the user's."""
+    folder = tmp_path / "bentoml" / "models"
+    folder.mkdir(parents=True)
+    BentoMLContainer.model_store.set(ModelStore(folder))
+    yield folder
+    BentoMLContainer.model_store.reset()

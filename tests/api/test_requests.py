@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Form
+from fastapi import APIRouter, Depends, FastAPI, Form
 from starlette.formparsers import MultiPartParser
 
-from api.app import create_app
+from api.app import create_app, require_admitted
+from api.gate import Gate
+from api.keys import read_keys
 from api.requests import JsonRoute
 from api.schemas import DetectForm, DetectReqBody
 
@@ -196,3 +198,24 @@ def test_what_nobody_asked_for_is_passed_over_without_making_objects_of_it(post:
         assert tracemalloc.get_traced_memory()[1] < 100_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_what_has_not_passed_the_gate_is_refused_behind_it_too(ask: Ask) -> None:
+    router = APIRouter(route_class=JsonRoute, dependencies=[Depends(require_admitted)])
+
+    @router.post("/json")
+    async def read_json(body: DetectReqBody) -> dict[str, Any]:
+        return body.model_dump()
+
+    inner = create_app(router)
+    answer = ask(inner, "POST", "/json", json={"image": "QUJD"}, headers={"x-api-key": "the right one, say"})
+    assert answer.status_code == 401
+    gate = Gate(
+        inner,
+        guarded=lambda _: True,
+        keys=read_keys([("KEYS", ["secret"])]),
+        max_body_bytes=1000,
+        max_in_flight=1,
+        deadline_s=10,
+    )
+    assert ask(gate, "POST", "/json", json={"image": "QUJD"}, headers={"x-api-key": "secret"}).status_code == 200

@@ -1,13 +1,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models import ModelStore
 from click.testing import CliRunner, Result
 from onnx import parser
 
@@ -30,16 +28,6 @@ DESCRIPTION = """
     template = [[0, 0], [1, 0], [1, 1], [0, 2], [2, 2]]
     score = {cosine = 0.5, steepness = 4}
 """
-
-
-@pytest.fixture
-def store_folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty model store in place of the user's."""
-    folder = tmp_path / "bentoml" / "models"
-    folder.mkdir(parents=True)
-    BentoMLContainer.model_store.set(ModelStore(folder))
-    yield folder
-    BentoMLContainer.model_store.reset()
 
 
 @pytest.fixture

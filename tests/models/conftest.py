@@ -1,16 +1,13 @@
 """Tiny models with their descriptions, an empty store for each test, and CenterFace's decoding in plain numpy."""
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models import ModelStore
 from onnx import TensorProto, helper, numpy_helper
 
 from models.catalog import ModelDescription
@@ -20,16 +17,6 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 Floats = npt.NDArray[np.float32]
 Decode = Callable[[Floats, Floats, Floats, Floats], Floats]
-
-
-@pytest.fixture
-def store_folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty model store in place of the user's."""
-    folder = tmp_path / "bentoml" / "models"
-    folder.mkdir(parents=True)
-    BentoMLContainer.model_store.set(ModelStore(folder))
-    yield folder
-    BentoMLContainer.model_store.reset()
 
 
 @pytest.fixture
