@@ -5,8 +5,11 @@ import logging
 import os
 import shutil
 from functools import partial
+from pathlib import Path
 
 import bentoml
+from _bentoml_sdk import Service
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from starlette.routing import Match
 from starlette.types import Scope
@@ -16,8 +19,9 @@ from api.app import create_app
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
-from models import store
-from models.errors import ModelError
+from models import packing, store
+from models.catalog import describe
+from models.errors import ModelError, ModelNotStoredError
 from pipeline import Pipeline
 from runners.base import RunnerOptions
 from runners.client import RunnerClient
@@ -39,6 +43,10 @@ def _find(role: str, model_id: str) -> store.StoredModel:
     variable = f"{settings.PREFIX}{role.upper()}"
     try:
         stored = store.find(model_id)
+    except ModelNotStoredError as error:
+        if "missing" not in arguments.allow:
+            raise settings.SettingsError(f"{variable}: {error}") from None
+        stored = store.expected(describe(model_id))
     except ModelError as error:
         raise settings.SettingsError(f"{variable}: {error}") from None
     if stored.description.role != role:
@@ -46,7 +54,10 @@ def _find(role: str, model_id: str) -> store.StoredModel:
     return stored
 
 
-configured = settings.load()
+arguments = bentoml.use_arguments(packing.BentoArguments)
+configured = settings.load(arguments.model_dump(include={"detector", "embedder"}, exclude_none=True))
+# What a bento that is built of this will remember: its models, but not what its builder put up with.
+BentoMLContainer.bento_arguments.set({"detector": configured.detector, "embedder": configured.embedder})
 detector_model = _find("detector", configured.detector)
 embedder_model = _find("embedder", configured.embedder)
 
@@ -74,8 +85,24 @@ gate = Gate(
 )
 
 
+class PackedService(Service["FaceService"]):
+    """The service whose labels are asked for when a bento is built, and only then."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Raises PackingError where a model must not go into a bento."""
+        models = (detector_model, embedder_model)
+        packing.check(models, arguments.allow)
+        return packing.labels(models, arguments.allow, Path(__file__).parent)
+
+    @labels.setter
+    def labels(self, _: dict[str, str]) -> None:
+        """Service.__init__ sets what the decorator was given, which is nothing."""
+
+
 @bentoml.service(
     name="facebento",
+    service_class=PackedService,
     workers=configured.workers,
     # A backstop behind the gate's deadline, which answers as the contract says.
     traffic={"timeout": configured.deadline_s + 5},

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -146,15 +147,20 @@ class Settings(BaseSettings):
         return read_keys(texts)
 
 
-def load() -> Settings:
-    """The settings, with or without a key among them. Raises SettingsError, a line for each variable that is wrong."""
+def load(defaults: Mapping[str, str] | None = None) -> Settings:
+    """The settings, with or without a key among them. `defaults`: in place of those here, for what is not set.
+
+    Raises SettingsError, a line for each variable that is wrong.
+    """
     try:
-        return Settings()
+        found = Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(_line(e["loc"], e["msg"]) for e in error.errors())) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(f"The file .env in {Path.cwd()} can't be read: {reason}.") from None
+    unset = {name: value for name, value in (defaults or {}).items() if name not in found.model_fields_set}
+    return found.model_copy(update=unset)
 
 
 def require_key(settings: Settings) -> None:

@@ -12,7 +12,8 @@ ModelError
 ├── StorageError             a disk that is full or can't be written or read
 ├── WeightsError             a weights file of another kind, or a truncated one
 ├── GraphMismatchError       a graph that does not fit its description
-└── BatchMismatchError       a graph whose answers depend on a row's neighbours
+├── BatchMismatchError       a graph whose answers depend on a row's neighbours
+└── PackingError             a model that a bento must not take in
 """
 
 from bentoml.exceptions import BentoMLException
@@ -67,4 +68,8 @@ class GraphMismatchError(ModelError):
 
 
 class BatchMismatchError(ModelError):
+    pass
+
+
+class PackingError(ModelError):
     pass

@@ -82,6 +82,11 @@ def find(model_id: str) -> StoredModel:
     return max(imported, key=lambda each: each[0].stored_at)[1]
 
 
+def expected(description: ModelDescription) -> StoredModel:
+    """The model of that description as it would be stored: there is no file at its path, and none verifies."""
+    return StoredModel(description, _root() / description.id / description.version / GRAPH, description.tag, "")
+
+
 def stored() -> list[StoredModel]:
     """Every model in the store that was put there by `save`, by tag."""
     return [model for _, model in _all()]

@@ -5,6 +5,7 @@ from typing import Any
 import bentoml
 import numpy as np
 
+from models.packing import Reference
 from models.store import StoredModel
 from runners.base import Runner, RunnerOptions, before_start
 
@@ -14,7 +15,7 @@ def embedder_runner(stored: StoredModel, options: RunnerOptions) -> Any:
 
     @bentoml.service(name="embedder", **options.service)
     class Embedder(Runner):
-        model = bentoml.models.BentoModel(stored.tag)
+        model = Reference(stored.tag)
         check = before_start(stored, options)
 
         def __init__(self) -> None:

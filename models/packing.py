@@ -1,0 +1,110 @@
+"""What a bento takes in: models that are there, undamaged and free to be passed on, and labels that say what it is."""
+
+import datetime as dt
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from bentoml._internal.bento.bento import BentoModelInfo
+from bentoml.models import BentoModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from models.errors import ChecksumError, PackingError
+from models.store import StoredModel
+
+Waiver = Literal["missing", "altered", "unlicensed"]
+
+# SPDX identifiers of licences under which anybody may pass a model on, and sell what holds it. A licence that is not
+# among them, or a sentence in place of an identifier, is for a person to read first.
+REDISTRIBUTABLE = frozenset(
+    {
+        "0BSD",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC-BY-4.0",
+        "CC0-1.0",
+        "CDLA-Permissive-1.0",
+        "CDLA-Permissive-2.0",
+        "ISC",
+        "MIT",
+        "MIT-0",
+        "PDDL-1.0",
+        "Unlicense",
+        "Zlib",
+    }
+)
+
+
+def _words(text: object) -> object:
+    return [word.strip() for word in text.split(",") if word.strip()] if isinstance(text, str) else text
+
+
+class BentoArguments(BaseModel):
+    """The `--arg NAME=VALUE` of BentoML's commands.
+
+    detector, embedder: the models that a bento was built with, which it serves where no setting names others.
+    allow: what `bentoml build` is to put up with, separated by commas.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    detector: str | None = None
+    embedder: str | None = None
+    allow: Annotated[frozenset[Waiver], BeforeValidator(_words)] = frozenset()
+
+
+class Reference(BentoModel):
+    """A model by its tag, for a service. Names a model that is not stored, too: BentoML would ask its cloud for it."""
+
+    def to_info(self, alias: str | None = None) -> BentoModelInfo:
+        if self.stored is None:
+            return BentoModelInfo(self.tag, creation_time=dt.datetime.fromtimestamp(0, dt.UTC), alias=alias)
+        info: BentoModelInfo = super().to_info(alias)
+        return info
+
+
+def check(models: Sequence[StoredModel], allow: frozenset[Waiver]) -> None:
+    """Raises PackingError, with a line for each model that is damaged or may not be passed on and why, but for what
+    is allowed. A model that is not stored can't be checked: whoever looked for it has said so.
+    """
+    found: list[tuple[Waiver, str]] = []
+    for model in models:
+        licence = model.description.licence
+        if licence not in REDISTRIBUTABLE:
+            reason = "which is not known to let you pass it on, and a bento holds a copy of it. Read it before you do"
+            found.append(("unlicensed", f"{model.tag} has the licence {licence!r}, {reason}."))
+        if model.path.exists():
+            try:
+                model.verify()
+            except ChecksumError as error:
+                found.append(("altered", str(error)))
+    refused = [(waiver, text) for waiver, text in found if waiver not in allow]
+    if refused:
+        flags = ",".join(sorted({waiver for waiver, _ in refused} | allow))
+        lines = "\n".join(text for _, text in refused)
+        raise PackingError(f"no bento is built:\n{lines}\nTo build one nevertheless: --arg allow={flags}")
+
+
+def labels(models: Sequence[StoredModel], allow: frozenset[Waiver], project: Path) -> dict[str, str]:
+    """The labels of a bento of these models, built in the folder of the project."""
+    told = {"git_commit": commit(project)}
+    for model in models:
+        told[model.description.role] = model.description.id
+        told[f"{model.description.role}_licence"] = model.description.licence
+    if allow:
+        told["allowed"] = ",".join(sorted(allow))
+    return told
+
+
+def commit(project: Path) -> str:
+    """The commit that is checked out, with `-dirty` behind it if tracked files differ; `unknown` without git."""
+    git = shutil.which("git")
+    if git is None or not (project / ".git").exists():
+        return "unknown"
+    command = [git, "-C", str(project), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  no word of it is foreign
+    return done.stdout.strip() or "unknown"
