@@ -7,9 +7,18 @@ export BENTOML_DO_NOT_TRACK := True
 # On a host with an NVIDIA driver the CUDA libraries come along, some 2 GB of them.
 SERVE := serve$(if $(shell nvidia-smi -L 2>/dev/null),-cuda)
 
-.PHONY: help serve models test check format lock clean
+# The bento's version: the release and the commit, with -dirty behind it where tracked files differ from the commit.
+COMMIT = $(shell git describe --always --abbrev=12 --dirty --exclude='*' 2>/dev/null || echo unknown)
+VERSION = $(shell .venv/bin/python -c 'import api; print(api.__version__)')-$(COMMIT)
+
+# With CUDA or, VARIANT=cpu, without.
+VARIANT ?= cuda
+IMAGE ?= facebento
+BACKEND ?= docker
+
+.PHONY: help serve models test test-image check format lock bento image clean
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: models ## install what is missing, and serve on PORT (3000)
 	@.venv/bin/facebento serve --host $(HOST) --port $(PORT)
@@ -19,6 +28,9 @@ models: .venv/$(SERVE) ## pull the starter models, unless they are there
 
 test: .venv/dev models ## all tests that this machine can run
 	@.venv/bin/pytest
+
+test-image: .venv/dev models ## build and run the real image; needs podman and buildah
+	@.venv/bin/pytest -m image
 
 check: .venv/dev ## linters, types, and whether the packages fit together
 	.venv/bin/ruff check
@@ -42,6 +54,15 @@ lock: .venv/dev ## resolve the dependencies afresh
 	$(COMPILE) --constraints build/constraints.txt --extra cuda --output-file requirements/serve-cuda.txt
 	$(COMPILE) --constraints build/constraints.txt --extra models --output-file requirements/pull.txt
 	$(COMPILE) --constraints build/constraints.txt --extra models --group dev --output-file requirements/dev.txt
+
+bento: models ## the versioned bento; ALLOW=missing,altered,unlicensed lets it take in what it would refuse
+	@.venv/bin/bentoml delete --yes facebento:$(VERSION) >/dev/null 2>&1 || true
+	@.venv/bin/bentoml build --version $(VERSION) $(if $(ALLOW),--arg allow=$(ALLOW))
+
+image: bento ## the bento's image, IMAGE:VERSION, by BACKEND docker or podman; VARIANT=cpu leaves out CUDA
+	.venv/bin/bentoml containerize facebento:$(VERSION) --backend $(BACKEND) $(OPTIONS) \
+		--image-tag $(IMAGE):$(VERSION)$(if $(filter cpu,$(VARIANT)),-cpu) --opt build-arg=VARIANT=$(VARIANT) \
+		--opt label=org.opencontainers.image.version=$(VERSION) --opt label=org.opencontainers.image.revision=$(COMMIT)
 
 clean: ## remove what was installed and built; models and .env stay
 	rm -rf .venv build

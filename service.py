@@ -155,6 +155,10 @@ class FaceService:
     def ready(self) -> bool:
         return all(runner.present for runner in self.runners.values())
 
+    def __is_alive__(self) -> bool:
+        """For BentoML's /livez. Kubernetes restarts what answers no."""
+        return not any(runner.given_up for runner in self.runners.values())
+
     def __is_ready__(self) -> bool:
         """For BentoML's /readyz."""
         return self.ready

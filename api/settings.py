@@ -1,12 +1,14 @@
 """Every setting: from environment variables FACEBENTO_... and, below them, a file .env in the working directory."""
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
+from bentoml._internal.resource import query_cgroup_cpu_count
 from bentoml.exceptions import BentoMLConfigException
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
@@ -17,8 +19,9 @@ PREFIX = "FACEBENTO_"
 
 
 def _cores() -> int:
-    """The cores that this process may run on. A container's CPU quota does not show here."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use: those it may run on, or fewer where its container has a CPU limit."""
+    pinned = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(pinned, math.ceil(query_cgroup_cpu_count()))
 
 
 def _device(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,9 @@ log = logging.getLogger("facebento.runners")
 PROBE_PAUSE_S = 0.5
 PROBE_TIMEOUT_S = 1.5
 MISSES = 2  # probes in a row without an answer until the runner counts as gone: within 4 seconds
+GIVEN_UP_S = (
+    60  # without an answer until only a restart of the whole service can help: a new runner is there in 10 to 20
+)
 
 
 class RunnerClient:
@@ -27,11 +31,21 @@ class RunnerClient:
         self._proxy = proxy
         self._misses = MISSES
         self._placement: dict[str, str] | None = None
+        self._local = True
+        self._last_answer: float | None = None
 
     @property
     def present(self) -> bool:
         """Whether it has answered `watch`, and has not fallen silent since."""
         return self._misses < MISSES
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it was there and has been gone for a minute: neither it nor the one that BentoML starts in its place
+        will come back by itself. Never of a runner on another host, which a restart here can't help.
+        """
+        silent_s = time.monotonic() - self._last_answer if self._last_answer is not None else 0.0
+        return self._local and not self.present and silent_s > GIVEN_UP_S
 
     @property
     def placement(self) -> dict[str, str]:
@@ -78,7 +92,8 @@ class RunnerClient:
             self._misses = 0
             return
         parts = urlsplit(url)
-        connector = aiohttp.UnixConnector(url2pathname(parts.path)) if parts.scheme == "file" else None
+        self._local = parts.scheme == "file"
+        connector = aiohttp.UnixConnector(url2pathname(parts.path)) if self._local else None
         base = "http://runner" if connector else url
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
         async with aiohttp.ClientSession(base, connector=connector, timeout=timeout) as session:
@@ -93,6 +108,7 @@ class RunnerClient:
                 response.raise_for_status()
                 self._placement = await response.json()
             self._misses = 0
+            self._last_answer = time.monotonic()
         except (aiohttp.ClientError, TimeoutError, ValueError):
             self._misses += 1
         if self.present and not was_present:

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Looks at the scratch, then does what BentoML's own entry point does: without arguments it serves the bento.
 #
-# BentoML and the service write sockets, metrics and large uploads there, and nothing anywhere else. Without room
-# they would end in a traceback, or be killed later, as a page of the metrics can't be written.
+# Sockets and metrics are written there, and nothing anywhere else. Without it BentoML ends in a traceback, and without
+# room in it the kernel kills a process later, when a page of its metrics can't be written.
 set -eu
 
 needed_mb=64

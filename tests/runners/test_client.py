@@ -114,8 +114,8 @@ def test_a_cancelled_call_stays_cancelled() -> None:
 
 
 @asynccontextmanager
-async def runner_on(socket: Path, status: list[int]) -> AsyncIterator[None]:
-    """A server that answers /placement with the first status of the list."""
+async def runner_on(socket: Path | None, status: list[int]) -> AsyncIterator[str]:
+    """A server that answers /placement with the first status of the list, on a Unix socket, or on TCP for None."""
 
     async def placement(_: web.Request) -> web.Response:
         return web.json_response(PLACEMENT, status=status[0])
@@ -124,9 +124,10 @@ async def runner_on(socket: Path, status: list[int]) -> AsyncIterator[None]:
     app.router.add_post("/placement", placement)
     serving = web.AppRunner(app)
     await serving.setup()
-    await web.UnixSite(serving, str(socket)).start()
+    site = web.UnixSite(serving, str(socket)) if socket else web.TCPSite(serving, "127.0.0.1", 0)
+    await site.start()
     try:
-        yield
+        yield socket.as_uri() if socket else f"http://127.0.0.1:{serving.addresses[0][1]}"
     finally:
         await serving.cleanup()
 
@@ -194,8 +195,62 @@ def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path, monkeypat
     asyncio.run(scenario())
 
 
+async def never_given_up(watched: RunnerClient, url: str) -> None:
+    watch = asyncio.create_task(watched.watch(url))
+    await asyncio.sleep(0.3)
+    assert not watched.present
+    assert not watched.given_up
+    watch.cancel()
+
+
+def test_a_runner_that_stays_away_is_given_up_and_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.client.GIVEN_UP_S", 3.0)
+    socket, status = tmp_path / "runner.sock", [200]
+    watched = client(Method())
+
+    async def scenario() -> None:
+        async with runner_on(socket, status):
+            watch = asyncio.create_task(watched.watch(socket.as_uri()))
+            await becomes(watched, present=True)
+            status[0] = 503
+            await becomes(watched, present=False)
+            assert not watched.given_up
+            await asyncio.sleep(3)
+            assert watched.given_up
+            status[0] = 200
+            await becomes(watched, present=True)
+            assert not watched.given_up
+            watch.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_runner_that_is_still_starting_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.client.GIVEN_UP_S", 0.0)
+    asyncio.run(never_given_up(client(Method()), (tmp_path / "nobody.sock").as_uri()))
+
+
+def test_a_runner_on_another_host_is_never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.client.GIVEN_UP_S", 0.0)
+    watched = client(Method())
+
+    async def scenario() -> None:
+        status = [200]
+        async with runner_on(None, status) as url:
+            watch = asyncio.create_task(watched.watch(url))
+            await becomes(watched, present=True)
+            status[0] = 503
+            await becomes(watched, present=False)
+            await asyncio.sleep(0.3)
+            assert not watched.given_up
+            watch.cancel()
+
+    asyncio.run(scenario())
+
+
 def test_a_runner_in_this_process_is_there_once_it_is_made() -> None:
     watched = client(Method())
     asyncio.run(watched.watch(None))
     assert watched.present
+    assert not watched.given_up
     assert watched.placement == PLACEMENT
