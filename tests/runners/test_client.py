@@ -214,12 +214,13 @@ def test_a_runner_that_stays_away_is_given_up_and_taken_back(tmp_path: Path, mon
             await becomes(watched, present=True)
             status[0] = 503
             await becomes(watched, present=False)
-            assert not watched.given_up
+            given_up = [watched.given_up]
             await asyncio.sleep(3)
-            assert watched.given_up
+            given_up.append(watched.given_up)
             status[0] = 200
             await becomes(watched, present=True)
-            assert not watched.given_up
+            given_up.append(watched.given_up)
+            assert given_up == [False, True, False]
             watch.cancel()
 
     asyncio.run(scenario())
