@@ -29,7 +29,8 @@ models: .venv/$(SERVE) ## pull the starter models, unless they are there
 test: .venv/dev models ## all tests that this machine can run
 	@.venv/bin/pytest
 
-test-image: .venv/dev models ## build and run the real image; needs podman and buildah
+test-image: export VARIANT = cpu
+test-image: .venv/dev models ## build and run the real image; needs podman, buildah and root
 	@.venv/bin/pytest -m image
 
 check: .venv/dev ## linters, types, and whether the packages fit together
@@ -60,9 +61,9 @@ bento: models ## the versioned bento; ALLOW=missing,altered,unlicensed lets it t
 	@.venv/bin/bentoml build --version $(VERSION) $(if $(ALLOW),--arg allow=$(ALLOW))
 
 image: bento ## the bento's image, IMAGE:VERSION, by BACKEND docker or podman; VARIANT=cpu leaves out CUDA
-	.venv/bin/bentoml containerize facebento:$(VERSION) --backend $(BACKEND) $(OPTIONS) \
+	BUILDAH_FORMAT=docker .venv/bin/bentoml containerize facebento:$(VERSION) --backend $(BACKEND) $(OPTIONS) \
 		--image-tag $(IMAGE):$(VERSION)$(if $(filter cpu,$(VARIANT)),-cpu) --opt build-arg=VARIANT=$(VARIANT) \
-		--opt label=org.opencontainers.image.version=$(VERSION) --opt label=org.opencontainers.image.revision=$(COMMIT)
+		--opt build-arg=VERSION=$(VERSION) --opt build-arg=REVISION=$(COMMIT)
 
 clean: ## remove what was installed and built; models and .env stay
 	rm -rf .venv build

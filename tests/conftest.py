@@ -16,9 +16,11 @@ from runners.onnx import cuda_devices
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not cuda_devices():
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("gpu")])
-        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    # Images take minutes, and are made only where they are asked for: pytest -m image.
+    left_out = [*(["gpu"] if not cuda_devices() else []), *(["image"] if config.option.markexpr != "image" else [])]
+    deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in deselected]
 
 
 @pytest.fixture(scope="session")
