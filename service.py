@@ -122,8 +122,8 @@ class FaceService:
             log.warning(line)
         self._sockets = keep_sockets()
         self.runners = {
-            "detector": RunnerClient("detector", lambda: self.detector),
-            "embedder": RunnerClient("embedder", lambda: self.embedder),
+            "detector": RunnerClient("detector", detector_model.tag, lambda: self.detector),
+            "embedder": RunnerClient("embedder", embedder_model.tag, lambda: self.embedder),
         }
         self.models = (detector_model.description, embedder_model.description)
         self.pipeline = Pipeline(

@@ -24,10 +24,12 @@ class RunnerOptions:
     max_batch: int  # rows in a batch
     deadline_s: float  # after which nobody waits for an answer
 
-    @property
-    def batching(self) -> dict[str, Any]:
-        """For @bentoml.api."""
+    def batching(self, name: str, stored: StoredModel) -> dict[str, Any]:
+        """For @bentoml.api, of the method of that name."""
         return {
+            # Where API and runners are pods of their own, an update has both the old and the new ones at a time. A
+            # caller that serves another version of the model finds no such route, instead of vectors of another model.
+            "route": f"/{name}/{stored.description.version}",
             "batchable": True,
             "max_batch_size": self.max_batch,
             # Not the wait for a batch: the age at which BentoML drops queued work with 503, or at which it expects it
@@ -66,6 +68,7 @@ class Runner:
 
     def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
         stored.verify()
+        self._tag = stored.tag
         if bentoml.server_context.service_type == "service":  # in a process of its own
             own = unix_sockets().get(bentoml.server_context.service_name or "")
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
@@ -74,5 +77,6 @@ class Runner:
 
     @bentoml.api
     async def placement(self) -> dict[str, str]:
-        """The device and onnxruntime's provider in use. Answers while a batch runs: a sign of life."""
-        return {"device": self._engine.placement.device, "provider": self._engine.placement.provider}
+        """The model's tag, the device and onnxruntime's provider in use. Answers while a batch runs: a sign of life."""
+        placement = self._engine.placement
+        return {"model": self._tag, "device": placement.device, "provider": placement.provider}

@@ -25,14 +25,19 @@ GIVEN_UP_S = (
 class RunnerClient:
     """One runner, wherever BentoML placed it: in a process of its own, or in this one."""
 
-    def __init__(self, name: str, proxy: Callable[[], Any]) -> None:
-        """proxy: gives BentoML's stand-in for the runner; not called before the first call, since it connects later."""
+    def __init__(self, name: str, model: str, proxy: Callable[[], Any]) -> None:
+        """model: the tag of the model that it must run; with another one it counts as gone.
+
+        proxy: gives BentoML's stand-in for the runner; not called before the first call, since it connects later.
+        """
         self._name = name
+        self._model = model
         self._proxy = proxy
         self._misses = MISSES
         self._placement: dict[str, str] | None = None
         self._local = True
         self._last_answer: float | None = None
+        self._reason = ""
 
     @property
     def present(self) -> bool:
@@ -96,25 +101,35 @@ class RunnerClient:
         connector = aiohttp.UnixConnector(url2pathname(parts.path)) if self._local else None
         base = "http://runner" if connector else url
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
-        async with aiohttp.ClientSession(base, connector=connector, timeout=timeout) as session:
+        headers = {
+            "Runner-Name": self._name
+        }  # by which BentoCloud's balancer finds it, among all runners on one address
+        async with aiohttp.ClientSession(base, connector=connector, timeout=timeout, headers=headers) as session:
             while True:
                 await self._probe(session)
                 await asyncio.sleep(PROBE_PAUSE_S)
 
     async def _probe(self, session: aiohttp.ClientSession) -> None:
         was_present = self.present
+        reason = ""
         try:
             async with session.post("/placement", json={}) as response:
                 response.raise_for_status()
-                self._placement = await response.json()
-            self._misses = 0
-            self._last_answer = time.monotonic()
+                placement = await response.json()
+            if placement.get("model") == self._model:
+                self._placement = placement
+                self._misses = 0
+                self._last_answer = time.monotonic()
+            else:
+                self._misses += 1
+                reason = f" for {self._model}: it runs {placement.get('model')}"
         except (aiohttp.ClientError, TimeoutError, ValueError):
             self._misses += 1
         if self.present and not was_present:
             log.info("the %s answers", self._name)
-        elif was_present and not self.present:
-            log.warning("the %s does not answer", self._name)
+        elif not self.present and (was_present or reason != self._reason):
+            log.warning("the %s does not answer%s", self._name, reason)
+        self._reason = reason
 
     async def _call(self, method: str, args: tuple[Any, ...]) -> Any:
         return await getattr(self._proxy().to_async, method)(*args)

@@ -21,7 +21,7 @@ def embedder_runner(stored: StoredModel, options: RunnerOptions) -> Any:
         def __init__(self) -> None:
             super().__init__(stored, options)
 
-        @bentoml.api(**options.batching)
+        @bentoml.api(**options.batching("embed", stored))
         def embed(self, crops: np.ndarray) -> np.ndarray:
             """crops: uint8 [n, s, s, 3], RGB, on the model's template. Returns float32 [n, d], L2-normalised."""
             return self._engine.run(crops)

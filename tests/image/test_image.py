@@ -89,7 +89,7 @@ def test_a_runner_alone_is_one_of_its_arguments_away(image: Image) -> None:
     with image.run("start-http-server", "--service-name", "detector", settings=KEY) as runner:
         runner.wait_until_ready()
         answer = httpx.post(f"{runner.url}/placement", json={})
-        assert answer.json() == {"device": "cpu", "provider": "CPUExecutionProvider"}
+        assert answer.json()["device"] == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,20 @@ def test_a_runner_waits_as_long_as_the_request_may() -> None:
     assert OPTIONS.service["traffic"]["timeout"] == 12.5
 
 
-def test_queued_work_is_dropped_by_the_deadline_and_not_before_by_a_guess_at_it() -> None:
-    assert OPTIONS.batching == {"batchable": True, "max_batch_size": 16, "max_latency_ms": 125000}
+def test_queued_work_is_dropped_by_the_deadline_and_not_before_by_a_guess_at_it(damaged: StoredModel) -> None:
+    batching = OPTIONS.batching("detect", damaged)
+    assert {"batchable": True, "max_batch_size": 16, "max_latency_ms": 125000}.items() <= batching.items()
+
+
+def test_a_caller_that_serves_another_version_of_the_model_finds_no_such_route(damaged: StoredModel) -> None:
+    other = damaged.description.model_copy(update={"summary": "another"})
+    routes = {
+        OPTIONS.batching("detect", replace(damaged, description=each))["route"] for each in (damaged.description, other)
+    }
+    assert len(routes) == 2
+    assert detector_runner(damaged, OPTIONS).apis["detect"].route in routes
+    embedder = replace(damaged, description=describe("dlib-resnet-v1"))
+    assert embedder.description.version in embedder_runner(embedder, OPTIONS).apis["embed"].route
 
 
 def test_a_damaged_model_stops_the_start_in_one_line(damaged: StoredModel) -> None:

@@ -14,7 +14,7 @@ from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from runners.client import MISSES, RunnerClient
 from runners.errors import RunnerTimeoutError, RunnerUnavailableError
 
-PLACEMENT = {"device": "cpu", "provider": "CPUExecutionProvider"}
+PLACEMENT = {"model": "a-model:1", "device": "cpu", "provider": "CPUExecutionProvider"}
 
 
 class Method:
@@ -37,9 +37,8 @@ def client(method: Callable[..., Any]) -> RunnerClient:
     async def placement() -> dict[str, str]:
         return PLACEMENT
 
-    return RunnerClient(
-        "detector", lambda: SimpleNamespace(to_async=SimpleNamespace(method=method, placement=placement))
-    )
+    proxy = SimpleNamespace(to_async=SimpleNamespace(method=method, placement=placement))
+    return RunnerClient("detector", "a-model:1", lambda: proxy)
 
 
 async def call(method: Callable[..., Any], *args: Any) -> Any:
@@ -114,11 +113,12 @@ def test_a_cancelled_call_stays_cancelled() -> None:
 
 
 @asynccontextmanager
-async def runner_on(socket: Path | None, status: list[int]) -> AsyncIterator[str]:
+async def runner_on(socket: Path | None, status: list[int], told: dict[str, str] = PLACEMENT) -> AsyncIterator[str]:
     """A server that answers /placement with the first status of the list, on a Unix socket, or on TCP for None."""
 
-    async def placement(_: web.Request) -> web.Response:
-        return web.json_response(PLACEMENT, status=status[0])
+    async def placement(request: web.Request) -> web.Response:
+        assert request.headers["Runner-Name"] == "detector"
+        return web.json_response(told, status=status[0])
 
     app = web.Application()
     app.router.add_post("/placement", placement)
@@ -193,6 +193,22 @@ def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path, monkeypat
         watch.cancel()
 
     asyncio.run(scenario())
+
+
+def test_a_runner_of_another_model_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    socket = tmp_path / "runner.sock"
+    watched = client(Method())
+
+    async def scenario() -> None:
+        async with runner_on(socket, [200], PLACEMENT | {"model": "a-model:2"}) as url:
+            watch = asyncio.create_task(watched.watch(url))
+            await asyncio.sleep(1.2)  # three probes
+            assert not watched.present
+            watch.cancel()
+
+    with caplog.at_level(logging.WARNING, "facebento.runners"):
+        asyncio.run(scenario())
+    assert caplog.text.count("for a-model:1: it runs a-model:2") == 1
 
 
 async def never_given_up(watched: RunnerClient, url: str) -> None:
