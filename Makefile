@@ -7,8 +7,8 @@ export BENTOML_DO_NOT_TRACK := True
 # On a host with an NVIDIA driver the CUDA libraries come along, some 2 GB of them.
 SERVE := serve$(if $(shell nvidia-smi -L 2>/dev/null),-cuda)
 
-# The bento's version: the release and the commit, with -dirty behind it where tracked files differ from the commit.
-COMMIT = $(shell git describe --always --abbrev=12 --dirty --exclude='*' 2>/dev/null || echo unknown)
+# The bento's version: the release and the commit, with -dirty behind it where files differ from the commit or are new.
+COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git status --porcelain 2>/dev/null | sed 's/.*/-dirty/;q')
 VERSION = $(shell .venv/bin/python -c 'import api; print(api.__version__)')-$(COMMIT)
 
 # With CUDA or, VARIANT=cpu, without.

@@ -109,7 +109,8 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests in work or waiting at a time, over all API processes; one more is answered with 429. "
         "A high limit makes clients wait in a queue, up to the deadline, where a low one refuses them at once. Each "
-        "may hold a body of `FACEBENTO_MAX_BODY_BYTES`.",
+        "may hold a body of `FACEBENTO_MAX_BODY_BYTES` and, until the models have answered, its images, at 3 bytes a "
+        "pixel: with the largest images allowed, 150 MB each.",
     )
     deadline_s: float = Field(
         30,
@@ -169,9 +170,13 @@ def load(defaults: Mapping[str, str] | None = None) -> Settings:
 def require_key(settings: Settings) -> None:
     """To be called before serving. Raises SettingsError where there is no key: nobody could be let in."""
     if not settings.keys():
+        file = settings.api_keys_file
+        nowhere = (
+            f"nor is {PREFIX}API_KEYS_FILE" if file is None else f"and {PREFIX}API_KEYS_FILE, {file}, holds no key"
+        )
         missing = (
-            f"{PREFIX}API_KEYS: not set, nor is {PREFIX}API_KEYS_FILE, and without a key nobody could be let in. Set "
-            "it to one or more keys, separated by commas. `facebento serve` makes a key where there is none."
+            f"{PREFIX}API_KEYS: not set, {nowhere}, and without a key nobody could be let in. Set it to one or more "
+            "keys, separated by commas. `facebento serve` makes a key where there is none."
         )
         raise SettingsError("\n".join([missing, *unknown_variables()]))
 

@@ -11,7 +11,7 @@ from bentoml._internal.bento.bento import BentoModelInfo
 from bentoml.models import BentoModel
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from models.errors import ChecksumError, PackingError
+from models.errors import ChecksumError, PackingError, StorageError
 from models.store import StoredModel
 
 Waiver = Literal["missing", "altered", "unlicensed"]
@@ -77,11 +77,13 @@ def check(models: Sequence[StoredModel], allow: frozenset[Waiver]) -> None:
         if licence not in REDISTRIBUTABLE:
             reason = "which is not known to let you pass it on, and a bento holds a copy of it. Read it before you do"
             found.append(("unlicensed", f"{model.tag} has the licence {licence!r}, {reason}."))
-        if model.path.exists():
+        if model.path.parent.exists():
             try:
                 model.verify()
             except ChecksumError as error:
                 found.append(("altered", str(error)))
+            except StorageError as error:  # its graph was deleted, or can't be read
+                found.append(("altered", f"{model.tag} is damaged: {error}."))
     refused = [(waiver, text) for waiver, text in found if waiver not in allow]
     if refused:
         flags = ",".join(sorted({waiver for waiver, _ in refused} | allow))
@@ -101,10 +103,18 @@ def labels(models: Sequence[StoredModel], allow: frozenset[Waiver], project: Pat
 
 
 def commit(project: Path) -> str:
-    """The commit that is checked out, with `-dirty` behind it if tracked files differ; `unknown` without git."""
+    """The commit that is checked out, with `-dirty` behind it if any file differs that git does not ignore, or is new;
+    `unknown` without git.
+    """
     git = shutil.which("git")
     if git is None or not (project / ".git").exists():
         return "unknown"
-    command = [git, "-C", str(project), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  no word of it is foreign
-    return done.stdout.strip() or "unknown"
+
+    def ask(*arguments: str) -> str:
+        command = [git, "-C", str(project), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603  no word of it is foreign
+
+    head = ask("rev-parse", "--verify", "--quiet", "HEAD")
+    if not head:
+        return "unknown"
+    return head + ("-dirty" if ask("status", "--porcelain") else "")

@@ -34,6 +34,57 @@ def test_a_variable_counts_before_the_file(empty_folder: Path, monkeypatch: pyte
     assert (read.threads, read.workers) == (2, 4)
 
 
+def test_what_is_set_counts_before_the_callers_defaults_and_these_before_its_own(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a bento has them: the models that it was built with.
+    defaults = {"detector": "from-the-bento", "embedder": "from-the-bento"}
+    read = settings.load(defaults)
+    assert (read.detector, read.embedder) == ("from-the-bento", "from-the-bento")
+    assert read == settings.load().model_copy(update=defaults)
+    monkeypatch.setenv("FACEBENTO_EMBEDDER", "")  # set, but to nothing
+    (empty_folder / ".env").write_text("FACEBENTO_DETECTOR=from-the-file\n")
+    read = settings.load(defaults)
+    assert (read.detector, read.embedder) == ("from-the-file", "from-the-bento")
+    monkeypatch.setenv("FACEBENTO_DETECTOR", "centerface")  # also where it is what the setting's own default is
+    monkeypatch.setenv("FACEBENTO_EMBEDDER", "from-the-environment")
+    read = settings.load(defaults)
+    assert (read.detector, read.embedder) == ("centerface", "from-the-environment")
+
+
+def test_a_default_does_not_hide_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEBENTO_DEVICE", "gpu")
+    with pytest.raises(SettingsError, match="FACEBENTO_DEVICE"):
+        settings.load({"device": "cpu"})
+
+
+@pytest.mark.parametrize(
+    ("cores", "quota", "threads"),
+    [
+        (4, 1.5, 2),  # a part of a core is one more thread
+        (4, 0.25, 1),
+        (4, 4.0, 4),
+        (4, 64.0, 4),  # without a limit BentoML answers the machine's cores, also where taskset leaves fewer
+    ],
+)
+def test_threads_follow_the_cores_and_the_limit_of_the_container(
+    cores: int, quota: float, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(settings, "query_cgroup_cpu_count", lambda: quota)
+    read = settings.load()
+    assert (read.threads, read.decode_threads) == (threads, threads)
+
+
+def test_threads_where_the_system_does_not_tell_which_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setattr(settings, "query_cgroup_cpu_count", lambda: 8.0)
+    assert settings.load().threads == 6
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert settings.load().threads == 1
+
+
 def test_keys_come_from_the_variable_and_the_file(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = empty_folder / "keys"
     file.write_text("# who may come in\n\n  carol=three  \n   # dave=four\r\nfive=\n")
@@ -62,6 +113,13 @@ def test_serving_without_a_key_is_refused_and_says_what_to_do(monkeypatch: pytes
     assert "secret" not in str(told.value)
     monkeypatch.setenv("FACEBENTO_API_KEYS", "secret")
     settings.require_key(settings.load())
+
+
+def test_a_file_without_a_key_in_it_is_named(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (empty_folder / "keys").write_text("# none yet\n\n")
+    monkeypatch.setenv("FACEBENTO_API_KEYS_FILE", "keys")
+    with pytest.raises(SettingsError, match=r"and FACEBENTO_API_KEYS_FILE, keys, holds no key"):
+        settings.require_key(settings.load())
 
 
 @pytest.mark.parametrize(

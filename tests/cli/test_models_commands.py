@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import parser
 
-from cli import main
+from cli.main import main
 from models import package_index, store
 from models.catalog import describe
 from models.errors import ChecksumError
@@ -137,7 +137,7 @@ def test_import_says_which_option_is_missing(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_that_takes_seconds() -> None:
     program = (
-        "import sys; from cli import main; main(['--help'], standalone_mode=False); "
+        "import sys; from cli.main import main; main(['--help'], standalone_mode=False); "
         "sys.exit(bool({'bentoml._internal.models', 'onnx', 'onnxruntime'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == 0

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.settings import load
-from cli import main
+from cli.main import main
 
 
 class Exec(Exception):  # noqa: N818  no error: it stands for the process that serve turns into

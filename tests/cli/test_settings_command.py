@@ -2,7 +2,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from cli import main
+from cli.main import main
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 

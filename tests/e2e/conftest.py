@@ -1,11 +1,14 @@
-"""The one server that most of these tests talk to."""
+"""The one server that most of these tests talk to, and the one bento."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.bentos import Clone, Ended, make_clone
 from tests.e2e.running import NewServer, Server, make_server
+from tests.repository import git
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,47 @@ def new_server(tmp_path: Path) -> Iterator[NewServer]:
     yield make
     for server in made:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return make_clone(tmp_path_factory.mktemp("clone"))
+
+
+@dataclass
+class Built:
+    bento: Path
+    of_another_clone: Path
+    build: Ended
+
+
+@pytest.fixture(scope="session")
+def built(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Two builds at once, which take no longer than one."""
+    folder = tmp_path_factory.mktemp("another-clone")
+    another = Clone(folder / "of-facebento", folder / "home", clone.commit)
+    git(folder, "clone", "--quiet", str(clone.folder), another.folder.name)
+    another.home.mkdir()
+    (another.home / "models").symlink_to(clone.home / "models")
+    first, second = clone.start("build", "--version", "first"), another.start("build", "--version", "second")
+    ends = first.end(), second.end()
+    for end in ends:
+        assert end.status == 0, end.output
+    return Built(clone.bento("first"), another.bento("second"), ends[0])
+
+
+@pytest.fixture(scope="session")
+def bento(built: Built) -> Path:
+    """The bento facebento:first of the clone, in the clone's BENTOML_HOME."""
+    return built.bento
+
+
+@pytest.fixture(scope="session")
+def bento_of_another_clone(built: Built) -> Path:
+    return built.of_another_clone
+
+
+@pytest.fixture(scope="session")
+def build(built: Built) -> Ended:
+    """The command that built the bento."""
+    return built.build

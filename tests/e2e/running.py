@@ -1,6 +1,7 @@
 """A server as a user starts it: a working copy of its own, a key that it makes itself, the models of the store."""
 
 import base64
+import contextlib
 import io
 import os
 import re
@@ -55,23 +56,26 @@ class Server:
 
     def run(self, command: str, *arguments: str) -> None:
         """Start one of the installed commands on the working copy."""
-        ours = ("FACEBENTO_", "BENTOML_", "ORT_")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        environment = clean | {
-            "PYTHONPATH": str(self.folder),  # before the working copy under test
-            "BENTOML_HOME": str(self.home),
-            # Neither told to report on its use nor told not to, but to print what it reports.
-            "__BENTOML_DEBUG_USAGE": "True",
-            **self.settings,
-        }
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
                 [Path(sys.executable).with_name(command), *arguments],
                 cwd=self.folder,
-                env=environment,
+                env=environment(self.folder, self.home) | self.settings,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+
+    def wait_ready(self) -> None:
+        """Wait until what was run takes requests."""
+        assert self.process is not None
+        end = time.monotonic() + 60
+        while True:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < end, self.output
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return
+            time.sleep(0.05)
 
     def stop(self) -> int:
         """SIGTERM, and the exit status. Every process of it is gone after this."""
@@ -97,6 +101,12 @@ class Server:
         assert response.status_code == 200, response.text
         return response.json()
 
+    def read(self, path: str) -> Any:
+        """The body of an answer to a GET without a key, which must be a 200."""
+        response = httpx.get(self.url + path, timeout=200)
+        assert response.status_code == 200, response.text
+        return response.json()
+
 
 NewServer = Callable[..., Server]
 
@@ -107,10 +117,26 @@ def make_server(folder: Path, settings: dict[str, str]) -> Server:
     home = folder / "bentoml"
     home.mkdir()
     (home / "models").symlink_to(store.find("centerface").path.parents[2])
+    return Server(f"http://127.0.0.1:{free_port()}", folder / "facebento", home, settings)
+
+
+def environment(code: Path, home: Path) -> dict[str, str]:
+    """For a command that is to know nothing of the caller's settings."""
+    ours = ("FACEBENTO_", "BENTOML_", "ORT_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return clean | {
+        "PYTHONPATH": str(code),  # before the working copy under test
+        "BENTOML_HOME": str(home),
+        # Neither told to report on its use nor told not to, but to print what it reports.
+        "__BENTOML_DEBUG_USAGE": "True",
+    }
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return Server(f"http://127.0.0.1:{port}", folder / "facebento", home, settings)
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def encoded(data: bytes) -> str:

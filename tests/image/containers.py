@@ -105,7 +105,7 @@ class Image:
         with self.files() as root, tempfile.TemporaryFile("w+b") as output:
             script = ["bash", "-c", RUN, "bash", str(root), self.config["User"], self.config["WorkingDir"], tmpfs]
             process = subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--fork", "--kill-child", *script, "-i", *environment, *command],
+                ["unshare", "--mount", "--pid", "--fork", *script, "-i", *environment, *command],
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -139,19 +139,23 @@ class Container:
                 time.sleep(0.2)
 
     def wait(self) -> int:
-        """The exit status; by itself, or within the 45 seconds that the chart and the docs give it."""
-        return self.process.wait(45)
+        """The exit status, within the 50 seconds that the chart and the docs give it to stop."""
+        return self.process.wait(50)
 
     def stop(self) -> int:
         """SIGTERM to its process 1, as every container runtime sends it, and the exit status."""
-        [first] = psutil.Process(self.process.pid).children()
-        first.send_signal(signal.SIGTERM)
+        self._first().send_signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
         if self.process.poll() is None:
-            self.process.kill()  # and with it process 1, which takes all the others along
+            self._first().kill()  # which takes all the others along
         self.process.wait()
+
+    def _first(self) -> psutil.Process:
+        """Process 1 of the container."""
+        [first] = psutil.Process(self.process.pid).children()
+        return first
 
 
 def _free_port() -> int:

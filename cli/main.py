@@ -1,0 +1,38 @@
+"""The command `facebento`: one group, a file for each of its commands."""
+
+import signal
+import sys
+from typing import Any
+
+import click
+
+from api.settings import SettingsError
+from cli.models import models
+from cli.serve import serve
+from cli.settings import show_settings
+from models.errors import ModelError
+
+
+class Commands(click.Group):
+    """A group whose commands fail with one line and exit code 1, never with a traceback, for what a user can cause."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # Unwinds as Ctrl-C does: temporary folders go, and pip with them.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            return super().invoke(ctx)
+        except (ModelError, SettingsError) as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:  # BentoML makes its home as it is imported
+            raise click.ClickException(f"{error.filename}: {error.strerror}. See BENTOML_HOME") from error
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="facebento")
+def main() -> None:
+    """Face detection, features and 1:1 comparison as a service you run yourself."""
+
+
+main.add_command(models)
+main.add_command(serve)
+main.add_command(show_settings)
