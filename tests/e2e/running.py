@@ -26,6 +26,10 @@ from PIL import ExifTags, Image
 
 from models import store
 
+# One for all requests, since making one takes as long as many an answer. It keeps no connection.
+# Without a timeout of its own: the server has a deadline.
+HTTP = httpx.Client(timeout=200, limits=httpx.Limits(max_keepalive_connections=0))
+
 PROJECT = Path(__file__).resolve().parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build")
 
@@ -73,7 +77,7 @@ class Server:
             assert self.process.poll() is None, self.output
             assert time.monotonic() < end, self.output
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                if HTTP.get(f"{self.url}/readyz").status_code == 200:
                     return
             time.sleep(0.05)
 
@@ -91,9 +95,8 @@ class Server:
             self.process.wait()
 
     def post(self, path: str, **request: Any) -> httpx.Response:
-        """Without a timeout of its own: the server has a deadline."""
         headers = {"x-api-key": self.key} | request.pop("headers", {})
-        return httpx.post(self.url + path, headers=headers, timeout=200, **request)
+        return HTTP.post(self.url + path, headers=headers, **request)
 
     def answer(self, path: str, **request: Any) -> Any:
         """The body of an answer that must be a 200."""
@@ -103,7 +106,7 @@ class Server:
 
     def read(self, path: str) -> Any:
         """The body of an answer to a GET without a key, which must be a 200."""
-        response = httpx.get(self.url + path, timeout=200)
+        response = HTTP.get(self.url + path)
         assert response.status_code == 200, response.text
         return response.json()
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.running import Server, black_png, encoded
+from tests.e2e.running import HTTP, Server, black_png, encoded
 from tests.e2e.test_contract import POSTS
 
 pytestmark = pytest.mark.e2e
@@ -24,7 +24,7 @@ def reason(response: httpx.Response) -> tuple[list[Any], str]:
 
 def test_open_endpoints(server: Server) -> None:
     def get(path: str) -> Any:
-        response = httpx.get(server.url + path)
+        response = HTTP.get(server.url + path)
         assert response.status_code == 200
         return response.json()
 
@@ -44,18 +44,18 @@ def test_open_endpoints(server: Server) -> None:
     for model in (detector, embedder):
         assert len(model["sha256"]) == 64
         assert model["source"]
-    assert httpx.get(f"{server.url}/readyz").status_code == 200
+    assert HTTP.get(f"{server.url}/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("path", POSTS)
 def test_a_key_is_asked_for_before_anything_else(server: Server, path: str) -> None:
-    assert reason(httpx.post(server.url + path, content=b"{")) == (["header", "x-api-key"], "missing")
+    assert reason(HTTP.post(server.url + path, content=b"{")) == (["header", "x-api-key"], "missing")
     for key in ("", "wrong", "x" * 10_000, server.key + "x", server.key[:-1]):
-        refused = httpx.post(server.url + path, content=b"{", headers={"x-api-key": key})
+        refused = HTTP.post(server.url + path, content=b"{", headers={"x-api-key": key})
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"]
         assert isinstance(refused.json()["detail"], str)
-    assert httpx.post(server.url + path, headers=[(b"x-api-key", "schlüssel".encode())]).status_code == 401
+    assert HTTP.post(server.url + path, headers=[(b"x-api-key", "schlüssel".encode())]).status_code == 401
 
 
 @pytest.mark.parametrize("ending", ["%0A", "%0D%0A", "%0a%0a", "%00", ";", "?x", "%20", "%2F", "/%0A"])
@@ -66,7 +66,7 @@ def test_no_way_of_writing_a_path_gets_past_the_key(server: Server, ending: str)
             {"files": {"image": photo}} if "/file/" in path else {"json": {"image": encoded(photo)}}
         )
         for headers in ({}, {"x-api-key": "wrong"}):
-            refused = httpx.post(server.url + path + ending, headers=headers, **request)
+            refused = HTTP.post(server.url + path + ending, headers=headers, **request)
             assert refused.status_code in (401, 404, 422), path
             if refused.status_code == 422:
                 assert reason(refused) == (["header", "x-api-key"], "missing")
@@ -87,7 +87,7 @@ def test_no_way_of_writing_a_path_gets_past_the_key(server: Server, ending: str)
     ],
 )
 def test_unknown_paths_and_methods(server: Server, method: str, path: str, status: int, allow: str | None) -> None:
-    response = httpx.request(method, server.url + path)
+    response = HTTP.request(method, server.url + path)
     assert response.status_code == status
     assert response.headers.get("allow") == allow
     assert set(response.json()) == {"detail"}
