@@ -17,9 +17,8 @@ log = logging.getLogger("facebento.runners")
 PROBE_PAUSE_S = 0.5
 PROBE_TIMEOUT_S = 1.5
 MISSES = 2  # probes in a row without an answer until the runner counts as gone: within 4 seconds
-GIVEN_UP_S = (
-    60  # without an answer until only a restart of the whole service can help: a new runner is there in 10 to 20
-)
+RETRIES_S = (0.01, 0.05, 0.2)  # the pauses before each further try over a dropped connection
+GIVEN_UP_S = 60  # without an answer until only a restart of everything can help: a new runner is there in 10 to 20
 
 
 class RunnerClient:
@@ -60,22 +59,25 @@ class RunnerClient:
         return self._placement
 
     async def call(self, method: str, *args: Any) -> Any:
-        """Await a method of the runner, once more where its connection was dropped.
+        """Await a method of the runner, again where its connection was dropped.
 
         A runner closes a connection after 5 idle seconds and the caller's pool keeps it for 15: one taken up in between
-        fails, and nothing is wrong.
+        fails, and nothing is wrong. After a burst there are many of them. In the pause this process reads that they
+        are closed, and drops the others too.
 
         Raises RunnerUnavailableError, at once where the runner is known to be gone, and RunnerTimeoutError.
         """
         if not self.present:
             raise self._gone()
         try:
-            try:
-                return await self._call(method, args)
-            except aiohttp.ServerTimeoutError:
-                raise
-            except aiohttp.ClientConnectionError:
-                return await self._call(method, args)
+            for pause in RETRIES_S:
+                try:
+                    return await self._call(method, args)
+                except aiohttp.ServerTimeoutError:
+                    raise
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(pause)
+            return await self._call(method, args)
         except TimeoutError as error:
             raise RunnerTimeoutError("A model did not answer in time. Try again later.") from error
         except RunnerError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,6 +12,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from numpy.typing import NDArray
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 from runners.onnx import cuda_devices
 
@@ -21,6 +23,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
     config.hook.pytest_deselected(items=deselected)
     items[:] = [item for item in items if item not in deselected]
+
+
+class ServersApart(LoadScopeScheduling):
+    """Of two processes with tests, one has all those with servers: they share one, and the cores are few."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "e2e" if "e2e" in file or "split" in file else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ServersApart:
+    return ServersApart(config, log)
 
 
 @pytest.fixture(scope="session")

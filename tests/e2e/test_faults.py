@@ -71,7 +71,7 @@ def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(new
     assert server.stop() == 0
 
 
-def test_a_runner_that_is_silent_or_killed_is_told_at_once_and_comes_back(new_server: NewServer) -> None:
+def test_a_runner_that_is_silent_is_told_at_once_and_one_that_is_killed_comes_back(new_server: NewServer) -> None:
     server = new_server()
     server.start()
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
@@ -89,7 +89,8 @@ def test_a_runner_that_is_silent_or_killed_is_told_at_once_and_comes_back(new_se
         detector.resume()
     wait_for(server, 200, 10)
     detector.kill()
-    wait_for(server, 503, 5)
+    detector.wait(10)
+    # Whether /readyz tells it depends on who is faster, the probe or BentoML's replacement.
     wait_for(server, 200, 30)
     assert len(server.answer("/v1/file/detect", files={"image": photo})["faces"]) == 1
     assert server.stop() == 0

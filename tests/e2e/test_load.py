@@ -21,7 +21,7 @@ REQUESTS = 330
 def test_no_request_of_hundreds_at_once_fails_and_batches_form(server: Server) -> None:
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
     answers = asyncio.run(_all_at_once(server, photo))
-    assert Counter(answers) == {200: REQUESTS}
+    assert Counter(answers) == {200: REQUESTS}, server.output
     metrics = httpx.get(f"{server.url}/metrics").text
     for method in ("detect", "embed"):
         sizes = batch_sizes(metrics, method)

@@ -58,18 +58,19 @@ def test_a_method_that_answers_is_called_once() -> None:
     assert method.calls == [(1, 2)]
 
 
-@pytest.mark.parametrize("failure", [aiohttp.ServerDisconnectedError(), connection_refused()])
-def test_a_dropped_connection_is_tried_once_more(failure: Exception) -> None:
-    method = Method(failure)
+@pytest.mark.parametrize("drops", [1, 2, 3])
+@pytest.mark.parametrize("failure", [aiohttp.ServerDisconnectedError(), aiohttp.ClientOSError(), connection_refused()])
+def test_a_dropped_connection_is_tried_again(failure: Exception, drops: int) -> None:
+    method = Method(*[failure] * drops)
     assert asyncio.run(call(method, 1, 2)) == "answer"
-    assert method.calls == [(1, 2), (1, 2)]
+    assert method.calls == [(1, 2)] * (drops + 1)
 
 
-def test_a_connection_dropped_twice_is_a_runner_that_is_down(caplog: pytest.LogCaptureFixture) -> None:
-    method = Method(aiohttp.ServerDisconnectedError(), aiohttp.ServerDisconnectedError())
+def test_a_connection_dropped_again_and_again_is_a_runner_that_is_down(caplog: pytest.LogCaptureFixture) -> None:
+    method = Method(*[aiohttp.ServerDisconnectedError()] * 9)
     with caplog.at_level(logging.WARNING, "facebento.runners"), pytest.raises(RunnerUnavailableError):
         asyncio.run(call(method))
-    assert len(method.calls) == 2
+    assert len(method.calls) == 4
     assert "ServerDisconnectedError" in caplog.text
 
 

@@ -1,4 +1,5 @@
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,10 +16,15 @@ def _mapping() -> Iterator[None]:
     BentoMLContainer.remote_runner_mapping.reset()
 
 
-def test_a_socket_is_reached_after_its_folder_is_deleted(tmp_path: Path) -> None:
-    folder = tmp_path / "bentoml-uds"
-    folder.mkdir()
-    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as caller:
+def test_a_socket_is_reached_after_its_folder_is_deleted() -> None:
+    # As short a path as BentoML's: the name of a socket has 107 bytes at most, which pytest's folders nearly take.
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        socket.socket(socket.AF_UNIX) as listening,
+        socket.socket(socket.AF_UNIX) as caller,
+    ):
+        folder = Path(temporary, "bentoml-uds")
+        folder.mkdir()
         listening.bind(str(folder / "1.sock"))
         listening.listen()
         urls = {"detector": (folder / "1.sock").as_uri(), "facebento": "http://127.0.0.1:3000"}
