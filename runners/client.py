@@ -103,9 +103,8 @@ class RunnerClient:
         connector = aiohttp.UnixConnector(url2pathname(parts.path)) if self._local else None
         base = "http://runner" if connector else url
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
-        headers = {
-            "Runner-Name": self._name
-        }  # by which BentoCloud's balancer finds it, among all runners on one address
+        # By which BentoCloud's balancer tells the runners apart: all have one address there.
+        headers = {"Runner-Name": self._name}
         async with aiohttp.ClientSession(base, connector=connector, timeout=timeout, headers=headers) as session:
             while True:
                 await self._probe(session)
