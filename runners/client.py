@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ PROBE_PAUSE_S = 0.5
 PROBE_TIMEOUT_S = 1.5
 MISSES = 2  # probes in a row without an answer until the runner counts as gone: within 4 seconds
 RETRIES_S = (0.01, 0.05, 0.2)  # the pauses before each further try over a dropped connection
+STARTING_S = 300  # from its own start until a runner that never came is given up: a GPU takes its time to warm up
 GIVEN_UP_S = 60  # without an answer until only a restart of everything can help: a new runner is there in 10 to 20
 
 
@@ -35,7 +37,7 @@ class RunnerClient:
         self._misses = MISSES
         self._placement: dict[str, str] | None = None
         self._local = True
-        self._last_answer: float | None = None
+        self._given_up_at = math.inf
         self._reason = ""
 
     @property
@@ -45,11 +47,10 @@ class RunnerClient:
 
     @property
     def given_up(self) -> bool:
-        """Whether it was there and has been gone for a minute: neither it nor the one that BentoML starts in its place
-        will come back by itself. Never of a runner on another host, which a restart here can't help.
+        """Whether it has been gone for a minute, or has not come within five: neither it nor the one in its place will
+        come by itself. Never of a runner on another host, which a restart here can't help.
         """
-        silent_s = time.monotonic() - self._last_answer if self._last_answer is not None else 0.0
-        return self._local and not self.present and silent_s > GIVEN_UP_S
+        return self._local and not self.present and time.monotonic() > self._given_up_at
 
     @property
     def placement(self) -> dict[str, str]:
@@ -100,6 +101,7 @@ class RunnerClient:
             return
         parts = urlsplit(url)
         self._local = parts.scheme == "file"
+        self._given_up_at = time.monotonic() + STARTING_S
         connector = aiohttp.UnixConnector(url2pathname(parts.path)) if self._local else None
         base = "http://runner" if connector else url
         timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
@@ -117,14 +119,15 @@ class RunnerClient:
             async with session.post("/placement", json={}) as response:
                 response.raise_for_status()
                 placement = await response.json()
-            if placement.get("model") == self._model:
+            model = placement.get("model")
+            if model == self._model:
                 self._placement = placement
                 self._misses = 0
-                self._last_answer = time.monotonic()
+                self._given_up_at = time.monotonic() + GIVEN_UP_S
             else:
                 self._misses += 1
-                reason = f" for {self._model}: it runs {placement.get('model')}"
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+                reason = f" for {self._model}: it runs {model}"
+        except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):  # the last two: no JSON object
             self._misses += 1
         if self.present and not was_present:
             log.info("the %s answers", self._name)

@@ -91,13 +91,13 @@ GPU: Object = {
     "enabled": True,
     "resource": "nvidia.com/mig-1g.10gb",
     "runtimeClassName": "nvidia",
-    "nodeSelector": {"gpu": "yes"},
+    "nodeSelector": {"gpu": "yes", "pool": "gpus"},
 }
 
 
 @pytest.mark.parametrize(("example", "component"), PODS)
 def test_each_pod_with_models_gets_one_gpu(helm: Helm, example: str | None, component: str) -> None:
-    rendered = helm.render({"gpu": GPU, "nodeSelector": {"disk": "fast"}}, example=example)
+    rendered = helm.render({"gpu": GPU, "nodeSelector": {"disk": "fast", "pool": "cpus"}}, example=example)
     pod, environment = rendered.pod(component), rendered.environment(component)
     gpus = rendered.container(component)["resources"]["limits"].get("nvidia.com/mig-1g.10gb")
     update = rendered.one("Deployment", component)["spec"]["strategy"]["rollingUpdate"]
@@ -105,14 +105,14 @@ def test_each_pod_with_models_gets_one_gpu(helm: Helm, example: str | None, comp
         assert gpus is None
         assert "FACEBENTO_DEVICE" not in environment
         assert environment["NVIDIA_VISIBLE_DEVICES"] == "void"
-        assert pod["nodeSelector"] == {"disk": "fast"}
+        assert pod["nodeSelector"] == {"disk": "fast", "pool": "cpus"}
         assert not pod.keys() & {"tolerations", "runtimeClassName"}
         assert update == {"maxSurge": 1, "maxUnavailable": 0}
         return
     assert gpus == 1
     assert environment["FACEBENTO_DEVICE"] == "cuda"
     assert "NVIDIA_VISIBLE_DEVICES" not in environment  # the device plugin sets it
-    assert pod["nodeSelector"] == {"disk": "fast", "gpu": "yes"}
+    assert pod["nodeSelector"] == {"disk": "fast", "gpu": "yes", "pool": "gpus"}
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert pod["runtimeClassName"] == "nvidia"
     # A new pod would wait for a GPU that the old one has.

@@ -8,6 +8,9 @@ import yaml  # type: ignore[import-untyped]
 
 from api.endpoints import faces_api
 from api.info import info_api
+from models.catalog import describe
+from models.store import expected
+from runners.base import RunnerOptions
 from tests.deploy.conftest import KUBERNETES, Helm, Object
 
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
@@ -129,7 +132,9 @@ def test_only_paths_that_are_served_are_kept(helm: Helm) -> None:
     assert (rule["action"], rule["sourceLabels"]) == ("keep", ["endpoint"])
     kept = re.compile(rule["regex"])
     served = {route.path for route in faces_api.routes}  # type: ignore[attr-defined]
-    runners = {"/detect", "/embed"}
+    options = RunnerOptions(device="cpu", threads=1, max_batch=1, deadline_s=1)
+    models = {"detect": "centerface", "embed": "dlib-resnet-v1"}
+    runners = {str(options.batching(name, expected(describe(model)))["route"]) for name, model in models.items()}
     for path in {"", *served, *runners}:  # "": batch sizes have no such label
         assert kept.fullmatch(path), path
     for route in info_api.routes:

@@ -136,7 +136,8 @@ class Container:
                 if httpx.get(self.url + path, timeout=5).status_code == 200:
                     return
             except httpx.TransportError:
-                time.sleep(0.2)
+                pass
+            time.sleep(0.2)
 
     def wait(self) -> int:
         """The exit status, within the 50 seconds that the chart and the docs give it to stop."""
@@ -144,18 +145,15 @@ class Container:
 
     def stop(self) -> int:
         """SIGTERM to its process 1, as every container runtime sends it, and the exit status."""
-        self._first().send_signal(signal.SIGTERM)
+        [first] = psutil.Process(self.process.pid).children()
+        first.send_signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
         if self.process.poll() is None:
-            self._first().kill()  # which takes all the others along
+            for first in psutil.Process(self.process.pid).children():
+                first.kill()  # process 1 of the container, which takes all the others along
         self.process.wait()
-
-    def _first(self) -> psutil.Process:
-        """Process 1 of the container."""
-        [first] = psutil.Process(self.process.pid).children()
-        return first
 
 
 def _free_port() -> int:

@@ -114,7 +114,7 @@ def test_a_cancelled_call_stays_cancelled() -> None:
 
 
 @asynccontextmanager
-async def runner_on(socket: Path | None, status: list[int], told: dict[str, str] = PLACEMENT) -> AsyncIterator[str]:
+async def runner_on(socket: Path | None, status: list[int], told: Any = PLACEMENT) -> AsyncIterator[str]:
     """A server that answers /placement with the first status of the list, on a Unix socket, or on TCP for None."""
 
     async def placement(request: web.Request) -> web.Response:
@@ -246,6 +246,35 @@ def test_a_runner_that_stays_away_is_given_up_and_taken_back(tmp_path: Path, mon
 def test_a_runner_that_is_still_starting_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runners.client.GIVEN_UP_S", 0.0)
     asyncio.run(never_given_up(client(Method()), (tmp_path / "nobody.sock").as_uri()))
+
+
+def test_a_runner_that_never_came_is_given_up_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.client.STARTING_S", 0.2)
+    watched = client(Method())
+
+    async def scenario() -> None:
+        watch = asyncio.create_task(watched.watch((tmp_path / "nobody.sock").as_uri()))
+        await asyncio.sleep(0.4)
+        assert watched.given_up
+        watch.cancel()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("told", [[], "text", None, {}])
+def test_an_answer_that_is_none_is_a_missed_probe(tmp_path: Path, told: Any) -> None:
+    socket = tmp_path / "runner.sock"
+    watched = client(Method())
+
+    async def scenario() -> None:
+        async with runner_on(socket, [200], told) as url:
+            watch = asyncio.create_task(watched.watch(url))
+            await asyncio.sleep(0.7)  # two probes
+            assert not watched.present
+            assert not watch.done()
+            watch.cancel()
+
+    asyncio.run(scenario())
 
 
 def test_a_runner_on_another_host_is_never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

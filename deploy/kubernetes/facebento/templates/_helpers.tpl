@@ -10,7 +10,7 @@
 {{/* Takes (dict "root" $ "component" "api"). What never changes of a component's pods, to select them by. */}}
 {{- define "facebento.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
