@@ -61,7 +61,7 @@ bento: models ## the versioned bento; ALLOW=missing,altered,unlicensed lets it t
 	@.venv/bin/bentoml build --version $(VERSION) $(if $(ALLOW),--arg allow=$(ALLOW))
 
 image: bento ## the bento's image, IMAGE:VERSION, by BACKEND docker or podman; VARIANT=cpu leaves out CUDA
-	BUILDAH_FORMAT=docker .venv/bin/bentoml containerize facebento:$(VERSION) --backend $(BACKEND) $(OPTIONS) \
+	.venv/bin/bentoml containerize facebento:$(VERSION) --backend $(BACKEND) $(OPTIONS) \
 		--image-tag $(IMAGE):$(VERSION)$(if $(filter cpu,$(VARIANT)),-cpu) --opt build-arg=VARIANT=$(VARIANT) \
 		--opt build-arg=VERSION=$(VERSION) --opt build-arg=REVISION=$(COMMIT)
 

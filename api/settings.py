@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         description="Requests in work or waiting at a time, over all API processes; one more is answered with 429. "
         "A high limit makes clients wait in a queue, up to the deadline, where a low one refuses them at once. Each "
         "may hold a body of `FACEBENTO_MAX_BODY_BYTES` and, until the models have answered, its images, at 3 bytes a "
-        "pixel: with the largest images allowed, 150 MB each.",
+        "pixel: 150 MB for each of the largest that are allowed.",
     )
     deadline_s: float = Field(
         30,
@@ -146,7 +146,9 @@ class Settings(BaseSettings):
                 lines = self.api_keys_file.read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-                raise ValueError(f"{variable} names {self.api_keys_file}, which can't be read: {reason}.") from None
+                raise ValueError(
+                    f"{variable} names {self.api_keys_file.absolute()}, which can't be read: {reason}."
+                ) from None
             texts.append((variable, [line for line in lines if not line.lstrip().startswith("#")]))
         return read_keys(texts)
 

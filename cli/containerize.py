@@ -1,4 +1,4 @@
-"""A fault of BentoML 1.4.39 mended, for `bentoml containerize` and `bentoml build --containerize`.
+"""Two faults of BentoML 1.4.39 mended, for `bentoml containerize` and `bentoml build --containerize`.
 
 BentoML loads this before each of its commands, by the entry point bentoml.commands, which has to name a command: it is
 BentoML's own `containerize`. Nothing of the service may be imported here: `bentoml serve facebento:TAG` would find it
@@ -6,6 +6,7 @@ loaded, and take the code of this working copy for that of the bento.
 """
 
 import functools
+import os
 
 import click
 from bentoml._internal.container import generate
@@ -16,6 +17,9 @@ from bentoml_cli.utils import BentoMLCommandGroup
 # BentoML copies a bento's Dockerfile template to a temporary folder, and there refuses to read what is not below the
 # working folder: BentoML's issue 5566.
 generate.__dict__["resolve_user_filepath"] = functools.partial(resolve_user_filepath, secure=False)
+
+# Its format for podman and buildah is OCI's, in which images have no health checks.
+os.environ.setdefault("BUILDAH_FORMAT", "docker")
 
 containerize = click.Command(
     containerize_command.name,

@@ -106,6 +106,13 @@ def test_names_are_short_enough_for_any_release(helm: Helm) -> None:
 # What the user must say.
 
 
+@pytest.mark.parametrize("release", ["my.release", "1st", "2024"])
+def test_a_release_whose_name_a_service_can_not_have_is_refused(helm: Helm, release: str) -> None:
+    done = helm.run("template", release, CHART, values=REQUIRED)
+    assert done.returncode != 0
+    assert f"the release is called {release}: its name must begin with a letter" in done.stderr
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_image_is_the_one_that_was_named(helm: Helm, example: str | None) -> None:
     digest = "@sha256:" + "0f" * 32

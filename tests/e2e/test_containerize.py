@@ -104,8 +104,13 @@ def test_the_dockerfile_is_the_projects(done: Containerized) -> None:
 
 
 def test_all_that_is_copied_is_there_and_nothing_is_copied_wholesale(done: Containerized) -> None:
-    copied = [line.split() for line in instructions(done, "COPY")]
-    sources = [source for words in copied if not words[0].startswith("--from=") for source in words[:-1]]
+    [*_, last] = instructions(done, "FROM")
+    image = done.dockerfile[done.dockerfile.index(f"FROM {last}") :]
+    copied = [line.split()[1:] for line in image if line.startswith("COPY ")]
+    assert all(words[0].startswith("--from=") for words in copied)
+    sources = [
+        source.removeprefix("/bento/") for words in copied if words[0] == "--from=bento" for source in words[1:-1]
+    ]
     assert sources
     for source in sources:
         assert source.strip("./")

@@ -169,7 +169,6 @@ def build(folder: Path, home: Path, name: str) -> Image:
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",
         "PYTHONPATH": str(folder),
-        "BUILDAH_FORMAT": "docker",  # OCI's has no health checks
     }
     bentoml = str(Path(sys.executable).with_name("bentoml"))
     subprocess.run([bentoml, "build", "--version", name], cwd=folder, env=environment, check=True)

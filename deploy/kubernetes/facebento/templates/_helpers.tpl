@@ -58,6 +58,9 @@ own is 5 seconds later; the processes need some seconds more to leave.
 {{/* What the schema can't tell. Every message says what to set. */}}
 {{- define "facebento.check" -}}
 {{- $values := .Values }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "facebento.fullname" .)) }}
+{{- fail (printf "the release is called %s: its name must begin with a letter and have only small letters, digits and dashes, since Services are named after it" .Release.Name) }}
+{{- end }}
 {{- $example := "--set image.repository=registry.example.com/facebento --set image.tag=0.1.0-0123456789ab" }}
 {{- if not .Values.image.repository }}
 {{- fail (printf "image.repository is not set: name the image that you pushed to your registry, as in %s" $example) }}
