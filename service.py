@@ -15,10 +15,12 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from api import settings
+from api.admission import Admission
 from api.app import create_app
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
+from api.keys import KeyRing
 from models import packing, store
 from models.catalog import describe
 from models.errors import ModelError, ModelNotStoredError
@@ -30,6 +32,10 @@ from runners.embedder import embedder_runner
 from runners.sockets import keep_sockets
 
 log = logging.getLogger("facebento.service")
+
+# Measured on two cores: from six on, more requests at a time are only slower; batches on a GPU are larger.
+CONCURRENCY_PER_THREAD = 12
+CONCURRENCY_ON_GPU = 128
 # BentoML sets up the handlers, and lets only its own loggers say what is not a warning.
 logging.getLogger("facebento").setLevel(logging.INFO)
 
@@ -75,12 +81,32 @@ def guarded(scope: Scope) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in faces_api.routes)
 
 
+def _share(count: int) -> int:
+    """Of each API process, of what is set for all together."""
+    return -(-count // configured.workers)
+
+
+def concurrency() -> int:
+    """How many requests this process works on at a time: as many as keep the models busy, and hardly more."""
+    if configured.max_concurrency:
+        return _share(configured.max_concurrency)
+    on_gpu = bentoml.get_current_service().on_gpu
+    return _share(CONCURRENCY_ON_GPU if on_gpu else CONCURRENCY_PER_THREAD * configured.threads)
+
+
+keys = KeyRing(configured.keys)
 gate = Gate(
     create_app(info_api, faces_api),
     guarded=guarded,
-    keys=configured.keys(),
+    keys=keys,
+    admission=Admission(
+        places=concurrency,
+        max_in_flight=_share(configured.max_in_flight),
+        max_body_memory_bytes=configured.max_body_memory_bytes,
+        # What waits any longer can hardly be done before its deadline.
+        patience_s=0.9 * configured.deadline_s,
+    ),
     max_body_bytes=configured.max_body_bytes,
-    max_in_flight=-(-configured.max_in_flight // configured.workers),
     deadline_s=configured.deadline_s,
 )
 
@@ -139,6 +165,9 @@ class FaceService:
     async def watch(self) -> None:
         urls = {"detector": Detector.url, "embedder": Embedder.url}
         self._watches = [asyncio.create_task(runner.watch(urls[name])) for name, runner in self.runners.items()]
+        if configured.api_keys_file is not None:
+            self._watches.append(asyncio.create_task(keys.watch(configured.api_keys_file)))
+        log.info("the keys in use: %s", keys().describe())
 
     @bentoml.on_shutdown
     async def leave(self) -> None:
@@ -150,6 +179,11 @@ class FaceService:
     def placements(self) -> dict[str, dict[str, str]]:
         """Where each runner runs. Raises RunnerUnavailableError where one is gone."""
         return {name: runner.placement for name, runner in self.runners.items()}
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a runner that is there runs on one."""
+        return any(runner.present and runner.placement["device"] != "cpu" for runner in self.runners.values())
 
     @property
     def ready(self) -> bool:

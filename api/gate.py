@@ -1,10 +1,11 @@
-"""What a request must pass before a byte of its body is read: key, size, admission, deadline."""
+"""What a request must pass before it is worked on: key, size, admission; and its one deadline."""
 
 import asyncio
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.admission import Admission, Seat
 from api.errors import (
     ApiError,
     BodyTooLargeError,
@@ -12,7 +13,6 @@ from api.errors import (
     EncodingUnsupportedError,
     KeyMissingError,
     KeyWrongError,
-    TooManyRequestsError,
     respond,
 )
 from api.keys import Keys
@@ -24,8 +24,12 @@ ADMITTED = "facebento.key_name"  # in the ASGI scope of a request that has passe
 class Gate:
     """ASGI middleware around the whole app.
 
+    The key and the declared size are checked before a byte of the body is read; the body is read before the request
+    takes a place, so that slow uploads hold up nobody; and the app is given it as one piece. When the deadline passes
+    or the client goes away, the app is cancelled, and with it what it awaits of the runners.
+
     guarded: whether a request is one that needs all this; the others (the open GETs, and what the app answers with 404
-    or 405 anyway) go straight through.
+    or 405 anyway) go straight through. keys: asked for each request, since the key file may change.
     """
 
     def __init__(
@@ -33,49 +37,43 @@ class Gate:
         app: ASGIApp,
         *,
         guarded: Callable[[Scope], bool],
-        keys: Keys,
+        keys: Callable[[], Keys],
+        admission: Admission,
         max_body_bytes: int,
-        max_in_flight: int,
         deadline_s: float,
     ) -> None:
         self._app = app
         self._guarded = guarded
         self._keys = keys
+        self._admission = admission
         self._max_body_bytes = max_body_bytes
-        self._max_in_flight = max_in_flight
         self._deadline_s = deadline_s
-        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self._guarded(scope):
             await self._app(scope, receive, send)
             return
         try:
-            scope[ADMITTED] = self._check_headers(scope)
-            if self._in_flight >= self._max_in_flight:
-                raise TooManyRequestsError(
-                    "The service has as many requests in work as it admits. Try again in a second, with growing pauses."
-                )
+            scope[ADMITTED] = self._check_headers(scope["headers"])
+            seat = self._admission.enter()
         except ApiError as error:
             await respond(error)(scope, receive, send)
             return
-        self._in_flight += 1
-        try:
-            await self._admitted(scope, receive, send)
-        finally:
-            self._in_flight -= 1
+        with seat:
+            await self._admitted(scope, receive, send, seat)
 
-    def _check_headers(self, scope: Scope) -> str:
+    def _check_headers(self, headers: list[tuple[bytes, bytes]]) -> str:
         """The name of the key."""
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
         sent = [value for name, value in headers if name == KEY_HEADER.encode()]
         if not sent:
             missing = KeyMissingError("Field required")
             missing.field = KEY_HEADER
             raise missing
-        name_of_key = self._keys.name_of(sent[0]) if len(sent) == 1 else None
-        if name_of_key is None:
+        key = self._keys().find(sent[0]) if len(sent) == 1 else None
+        if key is None:
             raise KeyWrongError("The key in x-api-key is not one that this service knows.")
+        if key.expired:
+            raise KeyWrongError("The key in x-api-key has expired. Ask whoever runs this service for a new one.")
         for name, value in headers:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 encoded = EncodingUnsupportedError("Compressed bodies are not read. Send it without Content-Encoding.")
@@ -84,42 +82,95 @@ class Gate:
             # A length that is no number never gets here: the server answers 400.
             if name == b"content-length" and int(value) > self._max_body_bytes:
                 raise self._too_large()
-        return name_of_key
+        return key.name
 
     def _too_large(self) -> BodyTooLargeError:
         return BodyTooLargeError(f"The body is larger than the {self._max_body_bytes} bytes that this service takes.")
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived = 0
-        started = refused = False
-
-        async def counted() -> Message:
-            nonlocal arrived, started, refused
-            if refused:
-                raise self._too_large()
-            message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived <= self._max_body_bytes:
-                return message
-            if not started:
-                # Answered from here: what the app makes of the exception is not up to the gate.
-                started = refused = True
-                await respond(self._too_large())(scope, receive, send)
-            raise self._too_large()
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send, seat: Seat) -> None:
+        started = False
 
         async def noted(message: Message) -> None:
             nonlocal started
             started = True
-            if not refused:
-                await send(message)
+            client.answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
 
+        client = _Client(receive)
         try:
             async with asyncio.timeout(self._deadline_s) as deadline:
-                await self._app(scope, counted, noted)
+                try:
+                    body = await self._read(receive, seat)
+                    if body is None:
+                        return
+                    client.watch(deadline)
+                    await seat.work()
+                except ApiError as error:
+                    await respond(error)(scope, receive, send)
+                    return
+                await self._app(scope, client.replaying(body), noted)
         except TimeoutError:
+            if client.gone:
+                return
             if started or not deadline.expired():
                 raise
             late = DeadlineExceededError(
                 f"There was no answer within {self._deadline_s:g} seconds. Try again later, or with a smaller image."
             )
             await respond(late)(scope, receive, send)
+        finally:
+            client.unwatch()
+
+    async def _read(self, receive: Receive, seat: Seat) -> bytes | None:
+        """The whole body; None where the client has gone. Raises BodyTooLargeError, TooManyRequestsError."""
+        chunks: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunk = message.get("body", b"")
+            if seat.body_bytes + len(chunk) > self._max_body_bytes:
+                raise self._too_large()
+            seat.hold(len(chunk))
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+
+class _Client:
+    """The other side, once all of its body has come: all that can come now is that it goes away."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watch: asyncio.Task[None] | None = None
+        self.answered = False
+        self.gone = False  # before it was answered
+
+    def watch(self, deadline: asyncio.Timeout) -> None:
+        """Have the deadline pass at once when the client goes unanswered: nobody waits for the work any more."""
+
+        async def wait() -> None:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            if not self.answered and not deadline.expired():
+                self.gone = True
+                deadline.reschedule(asyncio.get_running_loop().time())
+
+        self._watch = asyncio.create_task(wait())
+
+    def unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def replaying(self, body: bytes) -> Receive:
+        """A `receive` that gives the body in one piece, and after it that the client has gone, once it has."""
+        left: list[bytes] = [body]
+
+        async def receive() -> Message:
+            if left:
+                return {"type": "http.request", "body": left.pop(), "more_body": False}
+            if self._watch is not None:
+                await asyncio.shield(self._watch)
+            return {"type": "http.disconnect"}
+
+        return receive

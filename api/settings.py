@@ -53,12 +53,14 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="The keys that clients may send as `x-api-key`, separated by commas. Each is the key itself or "
         "`sha256:HEX`, the hash of it, so that the key stands nowhere on the server; `NAME=` in front of either names "
-        "whose it is. At least one key must be set, here or in the file.",
+        "whose it is, and ` expires=2027-01-31` behind it ends it at that moment (UTC). At least one key must be set, "
+        "here or in the file.",
     )
     api_keys_file: Path | None = Field(
         None,
         description="A file with one key a line, written as in `FACEBENTO_API_KEYS`; blank lines and lines that begin "
-        "with `#` are passed over. Its keys count as well as those of the variable.",
+        "with `#` are passed over. Its keys count as well as those of the variable. A change of the file counts within "
+        "three seconds, without a restart; where it can't be read, the keys before stay in use, and the log says why.",
     )
     device: Annotated[str, AfterValidator(_device)] = Field(
         "auto",
@@ -107,10 +109,15 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(
         512,
         ge=1,
-        description="Requests in work or waiting at a time, over all API processes; one more is answered with 429. "
-        "A high limit makes clients wait in a queue, up to the deadline, where a low one refuses them at once. Each "
-        "may hold a body of `FACEBENTO_MAX_BODY_BYTES` and, until the models have answered, its images, at 3 bytes a "
-        "pixel: 150 MB for each of the largest that are allowed.",
+        description="Requests that are arriving, waiting or in work at a time, over all API processes; one more is "
+        "answered with 429 at once. A high limit lets a burst wait for its turn, where a low one refuses it.",
+    )
+    max_concurrency: int = Field(
+        0,
+        ge=0,
+        description="Requests in work at a time, over all API processes; others wait, and where more keep coming than "
+        "are done, they are answered with 429. 0: 12 for each of `FACEBENTO_THREADS` where the models run on a "
+        "CPU, 128 where they run on a GPU. More of them make larger batches, and clients wait for longer under load.",
     )
     deadline_s: float = Field(
         30,
@@ -125,6 +132,13 @@ class Settings(BaseSettings):
         description="The largest request body, in bytes; a larger one is answered with 413. Base64 makes an image a "
         "third larger.",
     )
+    max_body_memory_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024,
+        description="The bytes that the bodies of all requests may hold together, in each API process; one more is "
+        "answered with 429. While it is read, a body takes up to three times its size. At least "
+        "`FACEBENTO_MAX_BODY_BYTES`.",
+    )
     max_pixels: int = Field(
         50_000_000,
         ge=112 * 112,
@@ -135,6 +149,15 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keys_are_readable(self) -> Self:
         self.keys()
+        return self
+
+    @model_validator(mode="after")
+    def _a_body_fits(self) -> Self:
+        if self.max_body_memory_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"{PREFIX}MAX_BODY_MEMORY_BYTES: must be at least {PREFIX}MAX_BODY_BYTES, {self.max_body_bytes}: the "
+                "largest bodies would always be refused"
+            )
         return self
 
     def keys(self) -> Keys:
@@ -171,7 +194,8 @@ def load(defaults: Mapping[str, str] | None = None) -> Settings:
 
 def require_key(settings: Settings) -> None:
     """To be called before serving. Raises SettingsError where there is no key: nobody could be let in."""
-    if not settings.keys():
+    keys = settings.keys()
+    if not keys.live:
         file = settings.api_keys_file
         nowhere = (
             f"nor is {PREFIX}API_KEYS_FILE" if file is None else f"and {PREFIX}API_KEYS_FILE, {file}, holds no key"
@@ -180,6 +204,8 @@ def require_key(settings: Settings) -> None:
             f"{PREFIX}API_KEYS: not set, {nowhere}, and without a key nobody could be let in. Set it to one or more "
             "keys, separated by commas. `facebento serve` makes a key where there is none."
         )
+        if keys.expired:
+            missing = f"{PREFIX}API_KEYS: every key has expired, and nobody could be let in: {keys.describe()}."
         raise SettingsError("\n".join([missing, *unknown_variables()]))
 
 

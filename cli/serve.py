@@ -75,7 +75,7 @@ def _first_request(url: str) -> str:
     key = "YOUR-KEY"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     values = [line.removeprefix(f"{KEY_VARIABLE}=") for line in lines if line.startswith(f"{KEY_VARIABLE}=")]
-    if len(values) == 1 and settings.load().keys().name_of(values[0].encode()):
+    if len(values) == 1 and settings.load().keys().find(values[0].encode()):
         key = f"$(sed -n s/^{KEY_VARIABLE}=//p {shlex.quote(str(file))})"
     return f'curl -s -H "x-api-key: {key}" -F image=@{shlex.quote(str(PICTURE))} {url}/v1/file/detect'
 

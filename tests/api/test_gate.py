@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.admission import Admission
 from api.gate import Gate
 from api.keys import read_keys
 
@@ -23,7 +24,8 @@ class Exchange:
     headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [KEY])
     chunks: Iterable[bytes] = (b"{}",)
     pause_s: float = 0
-    disconnects: bool = False
+    disconnects: bool = False  # before the end of the body
+    gone: asyncio.Event = field(default_factory=asyncio.Event)  # set, when the client goes after the body
     method: str = "POST"
     path: str = "/v1/detect"
     query: bytes = b""
@@ -56,6 +58,7 @@ class Exchange:
             yield {"type": "http.request", "body": chunk, "more_body": True}
         if not self.disconnects:
             yield {"type": "http.request", "body": b"", "more_body": False}
+            await self.gone.wait()
         while True:
             yield {"type": "http.disconnect"}
 
@@ -101,13 +104,27 @@ async def untouched(_: Scope, __: Receive, ___: Send) -> None:
     pytest.fail("the request went through")
 
 
-def gate(app: ASGIApp = reading, *, max_in_flight: int = 2, deadline_s: float = 30) -> Gate:
+def gate(
+    app: ASGIApp = reading,
+    *,
+    places: int = 2,
+    max_in_flight: int = 2,
+    held_bytes: int = 5 * CAP,
+    deadline_s: float = 30,
+) -> Gate:
+    keys = read_keys([("KEYS", ["secret", "other", "old expires=2020-01-31"])])
+    admission = Admission(
+        places=lambda: places,
+        max_in_flight=max_in_flight,
+        max_body_memory_bytes=held_bytes,
+        patience_s=0.9 * deadline_s,
+    )
     return Gate(
         app,
         guarded=lambda scope: scope["method"] == "POST",
-        keys=read_keys([("KEYS", ["secret", "other"])]),
+        keys=lambda: keys,
+        admission=admission,
         max_body_bytes=CAP,
-        max_in_flight=max_in_flight,
         deadline_s=deadline_s,
     )
 
@@ -158,6 +175,13 @@ def test_a_wrong_key_is_a_401_before_the_body_is_read(values: list[bytes]) -> No
     assert done.read == 0
 
 
+def test_a_key_that_has_expired_is_a_401_that_says_so() -> None:
+    done = through(gate(untouched), Exchange([(b"x-api-key", b"old")]))
+    assert done.status == 401
+    assert "has expired" in done.body["detail"]
+    assert done.read == 0
+
+
 @pytest.mark.parametrize("length", [CAP + 1, 100 * 1024 * 1024, 10**30])
 def test_a_body_that_declares_too_much_is_refused_unread(length: int) -> None:
     done = through(gate(untouched), Exchange([KEY, (b"content-length", str(length).encode())]))
@@ -168,23 +192,9 @@ def test_a_body_that_declares_too_much_is_refused_unread(length: int) -> None:
 
 @pytest.mark.parametrize("declared", [[], [(b"content-length", b"10")], [(b"transfer-encoding", b"chunked")]])
 def test_a_body_that_turns_out_too_large_is_refused_as_soon_as_it_is(declared: list[tuple[bytes, bytes]]) -> None:
-    done = through_swallowing([KEY, *declared], [b"x" * 100] * 10_000)
+    done = through(gate(untouched), Exchange([KEY, *declared], [b"x" * 100] * 10_000))
     assert done.status == 413
-    assert done.read < 20
-
-
-def through_swallowing(headers: list[tuple[bytes, bytes]], chunks: Iterable[bytes]) -> Exchange:
-    """Through a gate around an app that takes every exception for a broken body, as frameworks do."""
-
-    async def swallowing(_: Scope, receive: Receive, send: Send) -> None:
-        for __ in range(3):
-            try:
-                await read_all(receive)
-            except Exception:  # noqa: BLE001, S112
-                continue
-        await answer(send, 400, b'"broken body"')
-
-    return through(gate(swallowing), Exchange(headers, chunks))
+    assert done.read == 11
 
 
 @pytest.mark.parametrize("size", [0, CAP - 1, CAP])
@@ -194,27 +204,40 @@ def test_a_body_up_to_the_cap_is_read(size: int) -> None:
 
 
 def test_a_body_in_one_piece_beyond_the_cap_is_refused() -> None:
-    assert through_swallowing([KEY], [b"x" * (CAP + 1)]).status == 413
+    assert through(gate(untouched), Exchange(chunks=[b"x" * (CAP + 1)])).status == 413
 
 
-def test_an_app_that_lets_the_refusal_pass_is_answered_for_as_well() -> None:
-    guarded = gate()
-    exchange = Exchange(chunks=[b"x" * CAP, b"x"])
-    with pytest.raises(Exception, match="larger"):
-        through(guarded, exchange)
-    assert exchange.status == 413
-    assert through(guarded, Exchange()).status == 200
+def test_the_app_is_given_the_body_in_one_piece_and_after_it_that_the_client_has_gone() -> None:
+    seen: list[Message] = []
+
+    exchange = Exchange(chunks=[b"12", b"", b"345"])
+
+    async def twice(_: Scope, receive: Receive, send: Send) -> None:
+        seen.append(await receive())
+        await answer(send)
+        exchange.gone.set()
+        seen.append(await receive())
+
+    assert through(gate(twice), exchange).status == 200
+    assert seen == [
+        {"type": "http.request", "body": b"12345", "more_body": False},
+        {"type": "http.disconnect"},
+    ]
 
 
-def test_a_body_that_grows_too_large_behind_a_started_answer_gets_no_second_one() -> None:
-    async def eager(_: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        with pytest.raises(Exception, match="larger"):
-            await read_all(receive)
-        await send({"type": "http.response.body", "body": b'"early"'})
+def test_bodies_that_are_too_large_together_are_refused_until_others_are_done() -> None:
+    async def scenario() -> None:
+        app = Waiting(answer)
+        guarded = gate(app, places=9, max_in_flight=9, held_bytes=2 * CAP)
+        held = [asyncio.create_task(Exchange(chunks=[b"x" * CAP]).run(guarded)) for _ in range(2)]
+        await app.reached(2)
+        refused = await Exchange(chunks=[b"x"]).run(guarded)
+        assert (refused.status, refused.answered["retry-after"]) == (429, "1")
+        app.release.set()
+        assert {(await each).status for each in held} == {200}
+        assert (await Exchange(chunks=[b"x" * CAP]).run(guarded)).status == 200
 
-    done = through(gate(eager), Exchange(chunks=[b"x" * CAP] * 2))
-    assert (done.status, done.body) == (200, "early")
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"br", b"GZIP", b"identity, gzip", b"deflate"])
@@ -283,12 +306,24 @@ class Waiting:
 
     def __init__(self, end: Callable[[Send], Awaitable[None]]) -> None:
         self.release = asyncio.Event()
+        self.cancelled = 0
         self._end = end
+        self._inside = asyncio.Semaphore(0)
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         await read_all(receive)
-        await self.release.wait()
+        self._inside.release()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
         await self._end(send)
+
+    async def reached(self, count: int) -> None:
+        """Wait until as many more requests are inside."""
+        for _ in range(count):
+            await self._inside.acquire()
 
 
 async def failing_end(_: Send) -> None:
@@ -301,7 +336,7 @@ def test_the_one_too_many_is_refused_unread_and_a_place_comes_free(end: Callable
         app = Waiting(end)
         guarded = gate(app, max_in_flight=2)
         held = [asyncio.create_task(Exchange().run(guarded)) for _ in range(2)]
-        await asyncio.sleep(0.01)
+        await app.reached(2)
         refused = await Exchange().run(guarded)
         assert refused.status == 429
         assert list(refused.body) == ["detail"]
@@ -324,7 +359,7 @@ def test_a_cancelled_request_frees_its_place() -> None:
         app = Waiting(answer)
         guarded = gate(app, max_in_flight=1)
         held = asyncio.create_task(Exchange().run(guarded))
-        await asyncio.sleep(0.01)
+        await app.reached(1)
         assert (await Exchange().run(guarded)).status == 429
         held.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -336,23 +371,46 @@ def test_a_cancelled_request_frees_its_place() -> None:
 
 
 def test_a_client_that_goes_half_way_frees_its_place() -> None:
-    guarded = gate(max_in_flight=1)
+    guarded = gate(untouched, max_in_flight=1)
     for _ in range(3):
-        exchange = Exchange(chunks=[b"x"], disconnects=True)
-        with pytest.raises(ConnectionError):
-            through(guarded, exchange)
-        assert exchange.sent == []
-    assert through(guarded, Exchange()).status == 200
+        assert through(guarded, Exchange(chunks=[b"x"], disconnects=True)).sent == []
+
+
+@pytest.mark.parametrize("places", [0, 1])
+def test_work_for_a_client_that_has_gone_is_dropped(places: int) -> None:
+    """Whether it is in work or waits for its place."""
+
+    async def scenario() -> None:
+        app = Waiting(answer)
+        guarded = gate(app, places=places, max_in_flight=1, held_bytes=CAP)
+        for _ in range(3):
+            exchange = Exchange(chunks=[b"x" * CAP])
+            request = asyncio.create_task(exchange.run(guarded))
+            if places:
+                await app.reached(1)
+            else:
+                # Two pieces of the body, and what comes after them.
+                while exchange.read < 3:  # noqa: ASYNC110  there is no event to wait for
+                    await asyncio.sleep(0)
+            exchange.gone.set()
+            await asyncio.wait_for(request, 5)
+            assert exchange.sent == []
+        assert app.cancelled == 3 * places
+
+    asyncio.run(scenario())
 
 
 def test_refused_requests_take_no_place() -> None:
-    guarded = gate(max_in_flight=1)
+    guarded = gate(max_in_flight=1, held_bytes=CAP)
     for headers in ([], [(b"x-api-key", b"wrong")], [KEY, (b"content-length", b"100000")]):
         assert through(guarded, Exchange(list(headers))).status in {401, 413, 422}
     for _ in range(3):
-        with pytest.raises(Exception, match="larger"):
-            through(guarded, Exchange(chunks=[b"x" * CAP] * 2))
+        assert through(guarded, Exchange(chunks=[b"x" * CAP, b"x"])).status == 413
     assert through(guarded, Exchange()).status == 200
+
+
+def test_a_request_waits_for_its_place_and_no_longer_than_the_deadline_allows() -> None:
+    assert through(gate(untouched, places=0, deadline_s=0.1), Exchange()).status == 429
 
 
 def test_unguarded_requests_pass_without_key_or_place() -> None:
@@ -360,9 +418,9 @@ def test_unguarded_requests_pass_without_key_or_place() -> None:
         app = Waiting(answer)
         guarded = gate(app, max_in_flight=1)
         held = asyncio.create_task(Exchange().run(guarded))
-        await asyncio.sleep(0.01)
+        await app.reached(1)
         open_one = asyncio.create_task(Exchange([], [b"x" * 2 * CAP], method="GET").run(guarded))
-        await asyncio.sleep(0.01)
+        await app.reached(1)
         app.release.set()
         assert (await open_one).status == 200
         assert (await held).status == 200

@@ -1,9 +1,14 @@
+import asyncio
+import datetime as dt
 import hashlib
 import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
-from api.keys import LONGEST_BYTES, read_keys
+from api.keys import LONGEST_BYTES, KeyRing, Keys, read_keys
 
 VARIABLE = "FACEBENTO_API_KEYS"
 
@@ -37,19 +42,21 @@ def test_each_way_to_write_a_key_down(entry: str, key: bytes | None, name: str |
         with pytest.raises(ValueError, match="without spaces"):
             read_keys([(VARIABLE, [entry])])
         return
-    assert read_keys([(VARIABLE, [entry])]).name_of(key) == name
+    found = read_keys([(VARIABLE, [entry])]).find(key)
+    assert found is not None
+    assert found.name == name
 
 
 def test_a_base64_padding_is_no_name() -> None:
     keys = read_keys([(VARIABLE, ["QUJDRA=="])])
     for wrong in (b"=", b"QUJDRA", b"QUJDRA=", b""):
-        assert keys.name_of(wrong) is None
+        assert keys.find(wrong) is None
 
 
 def test_the_name_and_the_hash_are_no_keys() -> None:
     keys = read_keys([(VARIABLE, ["alice=one", hashed("two")])])
     for wrong in ("alice", "alice=one", hashed("two"), hashed("two").removeprefix("sha256:")):
-        assert keys.name_of(wrong.encode()) is None
+        assert keys.find(wrong.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -69,25 +76,25 @@ def test_the_name_and_the_hash_are_no_keys() -> None:
     ],
 )
 def test_any_other_key_is_not_accepted(wrong: bytes) -> None:
-    assert read_keys([(VARIABLE, ["secret", "other"])]).name_of(wrong) is None
+    assert read_keys([(VARIABLE, ["secret", "other"])]).find(wrong) is None
 
 
 def test_what_lies_beyond_the_longest_key_counts() -> None:
     keys = read_keys([(VARIABLE, ["a" * LONGEST_BYTES])])
-    assert keys.name_of(b"a" * LONGEST_BYTES) is not None
-    assert keys.name_of(b"a" * (LONGEST_BYTES + 1)) is None
+    assert keys.find(b"a" * LONGEST_BYTES) is not None
+    assert keys.find(b"a" * (LONGEST_BYTES + 1)) is None
 
 
 def test_keys_are_numbered_by_their_place_over_all_sources() -> None:
     keys = read_keys([(VARIABLE, ["one", "", " ", "bob=two"]), (f"{VARIABLE}_FILE", ["three"])])
     assert len(keys) == 3
-    assert [keys.name_of(key) for key in (b"one", b"two", b"three")] == ["key1", "bob", "key3"]
+    assert [key.name for each in (b"one", b"two", b"three") if (key := keys.find(each))] == ["key1", "bob", "key3"]
 
 
 def test_nothing_written_down_is_no_key() -> None:
     keys = read_keys([(VARIABLE, ["", "  "])])
     assert len(keys) == 0
-    assert keys.name_of(b"") is None
+    assert keys.find(b"") is None
 
 
 @pytest.mark.parametrize("key", [b"one", b"three", b"wrong", b"", b"x" * 10_000])
@@ -100,7 +107,7 @@ def test_every_digest_is_compared_whichever_key_it_is(key: bytes, monkeypatch: p
         return honest(accepted, digest)
 
     monkeypatch.setattr(hmac, "compare_digest", counting)
-    read_keys([(VARIABLE, ["one", "two", "three"])]).name_of(key)
+    read_keys([(VARIABLE, ["one", "two", "three"])]).find(key)
     assert len(set(compared)) == 3
 
 
@@ -123,3 +130,153 @@ def test_a_key_that_no_header_can_carry_is_told_by_its_place(entry: str, message
     assert str(told.value).startswith(f"{VARIABLE}: ")
     for part in ("first", "words", "schl", "bell", "aaa", "ggg", "abc"):
         assert part not in str(told.value)
+
+
+@pytest.mark.parametrize("before", ["plain", "alice=plain", "alice=QUJDRA==", hashed("plain")])
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2027-01-31", dt.datetime(2027, 1, 31, tzinfo=dt.UTC)),
+        ("2027-01-31T18:00Z", dt.datetime(2027, 1, 31, 18, tzinfo=dt.UTC)),
+        ("2027-01-31T18:00:00+09:00", dt.datetime(2027, 1, 31, 9, tzinfo=dt.UTC)),
+    ],
+)
+def test_a_key_may_end(before: str, written: str, moment: dt.datetime) -> None:
+    key = b"QUJDRA==" if "QUJ" in before else b"plain"
+    found = read_keys([(VARIABLE, [f"{before}  expires={written}"])]).find(key)
+    assert found is not None
+    assert (found.name, found.expires) == ("alice" if "alice" in before else "key1", moment)
+
+
+def test_a_key_counts_until_it_ends_and_is_still_known_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = dt.datetime(2027, 1, 30, 23, 59, 59, tzinfo=dt.UTC)
+
+    class Clock(dt.datetime):
+        @classmethod
+        def now(cls, _: dt.tzinfo | None = None) -> "Clock":
+            return cls.fromtimestamp(now.timestamp(), dt.UTC)
+
+    monkeypatch.setattr("api.keys.dt.datetime", Clock)
+    keys = read_keys([(VARIABLE, ["old=a expires=2027-01-31", "new=b"])])
+    assert [key.name for key in keys.live] == ["old", "new"]
+    now = dt.datetime(2027, 1, 31, tzinfo=dt.UTC)
+    found = keys.find(b"a")
+    assert found is not None
+    assert found.expired
+    assert [key.name for key in keys.live] == ["new"]
+    assert keys.describe() == "new, old (expired)"
+
+
+@pytest.mark.parametrize("written", ["", "tomorrow", "31.01.2027", "hush-hush"])
+def test_an_end_that_is_no_date_is_told_without_what_was_written(written: str) -> None:
+    with pytest.raises(ValueError, match=r"key1|printable") as told:
+        read_keys([(VARIABLE, [f"a=hush expires={written}"])])
+    assert "hush" not in str(told.value)
+
+
+class File:
+    """A key file, and the ring that follows it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.write("alice=one")
+        self.ring = KeyRing(self._read)
+
+    def _read(self) -> Keys:
+        try:
+            return read_keys([(VARIABLE, self.path.read_text(encoding="utf-8").splitlines())])
+        except OSError:
+            raise ValueError("the file can't be read") from None
+
+    def write(self, text: str) -> None:
+        # As Kubernetes and careful editors do: a new file in place of the old one.
+        new = self.path.with_suffix(".new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(self.path)
+
+    def names(self) -> list[str]:
+        return [key.name for key in self.ring().live]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> File:
+    monkeypatch.setattr("api.keys.RELOAD_S", 0.01)
+    return File(tmp_path / "keys")
+
+
+def following(file: File, scenario: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        watch = asyncio.create_task(file.ring.watch(file.path))
+        try:
+            async with asyncio.timeout(10):
+                await scenario()
+        finally:
+            watch.cancel()
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  there is no event to wait for
+        await asyncio.sleep(0.01)
+
+
+def test_a_changed_file_counts_without_a_restart(file: File, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def scenario() -> None:
+        file.write("alice=one\nbob=hush")
+        await until(lambda: file.names() == ["alice", "bob"])
+        assert file.ring().find(b"hush") is not None
+        file.write("bob=hush")
+        await until(lambda: file.names() == ["bob"])
+        assert file.ring().find(b"one") is None
+        file.write("")  # which locks everybody out, as it says
+        await until(lambda: file.names() == [])
+
+    following(file, scenario)
+    assert "the keys in use now: alice, bob" in caplog.text
+    assert "hush" not in caplog.text
+
+
+def test_where_the_file_can_not_be_read_the_keys_before_stay(file: File, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        file.write("alice=one\ntwo words")
+        await until(lambda: "must be printable ASCII" in caplog.text)
+        assert file.names() == ["alice"]
+        file.path.unlink()
+        await until(lambda: "can't be read" in caplog.text)
+        assert file.names() == ["alice"]
+        file.write("carol=three")
+        await until(lambda: file.names() == ["carol"])
+
+    following(file, scenario)
+    assert caplog.text.count("the keys stay as they were") == 2
+    assert "words" not in caplog.text
+
+
+def test_a_file_that_is_still_being_written_is_not_taken_yet(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter([(0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0)])  # another one at each look, and then the last
+    last = (4, 0, 0)
+    looks = 0
+
+    def state(_: Path) -> tuple[int, int, int]:
+        nonlocal looks
+        looks += 1
+        return next(states, last)
+
+    reads: list[int] = []
+    honest = file._read
+
+    def read() -> Keys:
+        reads.append(looks)
+        return honest()
+
+    file.ring._read = read
+    monkeypatch.setattr("api.keys._state", state)
+
+    async def scenario() -> None:
+        await until(lambda: looks > 10)
+
+    following(file, scenario)
+    assert reads == [6]

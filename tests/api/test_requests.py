@@ -11,6 +11,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Form
 from starlette.formparsers import MultiPartParser
 
+from api.admission import Admission
 from api.app import create_app, require_admitted
 from api.gate import Gate
 from api.keys import read_keys
@@ -210,12 +211,13 @@ def test_what_has_not_passed_the_gate_is_refused_behind_it_too(ask: Ask) -> None
     inner = create_app(router)
     answer = ask(inner, "POST", "/json", json={"image": "QUJD"}, headers={"x-api-key": "the right one, say"})
     assert answer.status_code == 401
+    keys = read_keys([("KEYS", ["secret"])])
     gate = Gate(
         inner,
         guarded=lambda _: True,
-        keys=read_keys([("KEYS", ["secret"])]),
+        keys=lambda: keys,
+        admission=Admission(places=lambda: 1, max_in_flight=1, max_body_memory_bytes=1000, patience_s=9),
         max_body_bytes=1000,
-        max_in_flight=1,
         deadline_s=10,
     )
     assert ask(gate, "POST", "/json", json={"image": "QUJD"}, headers={"x-api-key": "secret"}).status_code == 200

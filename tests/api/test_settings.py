@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from api import settings
+from api.keys import Key
 from api.settings import Settings, SettingsError
 
 
@@ -92,15 +93,15 @@ def test_keys_come_from_the_variable_and_the_file(empty_folder: Path, monkeypatc
     monkeypatch.setenv("FACEBENTO_API_KEYS_FILE", str(file))
     keys = settings.load().keys()
     assert len(keys) == 4
-    names = [keys.name_of(key) for key in (b"one", b"two", b"three", b"five=")]
-    assert names == ["key1", "bob", "carol", "key4"]
-    assert keys.name_of(b"four") is None
+    found = [keys.find(key) for key in (b"one", b"two", b"three", b"five=")]
+    assert found == [Key("key1"), Key("bob"), Key("carol"), Key("key4")]
+    assert keys.find(b"four") is None
 
 
 def test_a_comma_is_nothing_special_in_the_file(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (empty_folder / "keys").write_text("one,two\n")
     monkeypatch.setenv("FACEBENTO_API_KEYS_FILE", "keys")
-    assert settings.load().keys().name_of(b"one,two") == "key1"
+    assert settings.load().keys().find(b"one,two") == Key("key1")
 
 
 def test_serving_without_a_key_is_refused_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +140,8 @@ def test_a_file_without_a_key_in_it_is_named(empty_folder: Path, monkeypatch: py
         ("MAX_BODY_BYTES", "10MB"),
         ("MAX_PIXELS", "12543"),
         ("MAX_IN_FLIGHT", "-1"),
+        ("MAX_CONCURRENCY", "-1"),
+        ("MAX_BODY_MEMORY_BYTES", "1000000"),  # less than the largest body
         ("DETECTOR_BATCH_SIZE", "0"),
         ("EMBEDDER_BATCH_SIZE", "1025"),
         ("API_KEYS_FILE", "/none/such"),

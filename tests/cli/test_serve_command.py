@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from api.keys import Key
 from api.settings import load
 from cli.main import main
 
@@ -52,7 +53,7 @@ def test_it_makes_a_key_that_only_the_user_may_read_and_shows_it_once(home: Path
     assert len(key) > 40
     assert result.output.count(key) == 1
     assert (home / ".env").stat().st_mode & 0o777 == 0o600
-    assert load().keys().name_of(key.encode()) == "key1"
+    assert load().keys().find(key.encode()) == Key("key1")
 
 
 def test_it_keeps_what_is_in_the_file_already(home: Path) -> None:

@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped]
 
 import api
 from api import settings
+from api.keys import Key
 from api.settings import Settings
 from tests.deploy.conftest import CHART, KUBERNETES, REQUIRED, Helm, Rendered, example_options
 
@@ -242,8 +243,8 @@ def test_the_service_can_read_the_secret_that_the_chart_makes(
     monkeypatch.setenv("FACEBENTO_API_KEYS_FILE", str(tmp_path / "keys"))
     keys = settings.load().keys()
     assert len(keys) == 2
-    assert keys.name_of(b"foo") == "billing"
-    assert keys.name_of(key.encode()) == "key2"
+    assert keys.find(b"foo") == Key("billing")
+    assert keys.find(key.encode()) == Key("key2")
 
 
 def test_other_keys_are_other_pods(helm: Helm) -> None:
