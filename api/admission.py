@@ -6,8 +6,9 @@ from typing import Self
 
 from api.errors import TooManyRequestsError
 
-# Waiting that has gone on for longer than this is no burst that will pass, but more than the service can do.
-BURST_S = 1.0
+# Waiting that has gone on for longer than this is no burst that will pass, but more than the service can do; and it is
+# over once nobody has waited for as long.
+BURST_S = 0.5
 # Then a newcomer waits this long for a place to come free. Not at all, and clients that come again at once would keep
 # the service busy with refusals; longer, and those who are let in would wait behind those who are not.
 PATIENCE_S = 0.25
@@ -17,13 +18,13 @@ class Admission:
     """A bounded number of places, a bounded room in front of them, and a bound on the bytes of all bodies.
 
     A burst waits its turn, first come, first served. When more keeps coming than is done, waiting helps nobody: all
-    would wait, and clients would give up behind answers that are still computed. So once requests have been waiting
-    for BURST_S without a pause, a newcomer is refused after PATIENCE_S, and for each newcomer the latest of those that
-    came as a burst is refused as well, until nobody waits for long. That bounds the time of every request that is
-    let in by about what all places take, and a burst that nothing follows is still served to the last.
+    would wait, and clients would give up behind answers that are still computed. So once the room has had somebody in
+    it for BURST_S, a newcomer is refused after PATIENCE_S, and for each newcomer the latest of those that came as a
+    burst is refused as well. Those who are let in are then done in about the time that all places take, and a burst
+    that nothing follows is still served to the last.
 
-    After Facebook's "controlled delay" (Maurer, Fail at Scale, ACM Queue 13(8), 2015), with the queue's age in place of
-    its last emptiness and the burst's refusal added.
+    After Facebook's "controlled delay" (Maurer, Fail at Scale, ACM Queue 13(8), 2015), which tells the two cases apart
+    in the same way; that the burst makes room is added here.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Admission:
         self._body_bytes = 0
         self._waiting: dict[asyncio.Future[None], bool] = {}  # in order of arrival -> whether it is one of a burst
         self._waiting_since = 0.0
+        self._empty_since = -BURST_S
 
     def enter(self) -> "Seat":
         """To be called before a byte of the body is read. Raises TooManyRequestsError."""
@@ -73,9 +75,10 @@ class Admission:
             self._in_work += 1
             return
         loop = asyncio.get_running_loop()
-        if not self._waiting:
-            self._waiting_since = loop.time()
-        burst = loop.time() - self._waiting_since < BURST_S
+        now = loop.time()
+        if not self._waiting and now - self._empty_since >= BURST_S:
+            self._waiting_since = now
+        burst = now - self._waiting_since < BURST_S
         if not burst:
             self._refuse_the_last_of_the_burst()
         waiter = loop.create_future()
@@ -90,15 +93,19 @@ class Admission:
             raise
         finally:
             patience.cancel()
-            self._waiting.pop(waiter, None)
+            self._drop(waiter)
 
     def _admit(self) -> None:
         while self._waiting and self._in_work < self._places():
             waiter = next(iter(self._waiting))
-            del self._waiting[waiter]
+            self._drop(waiter)
             if not waiter.done():
                 self._in_work += 1
                 waiter.set_result(None)
+
+    def _drop(self, waiter: asyncio.Future[None]) -> None:
+        if self._waiting.pop(waiter, None) is not None and not self._waiting:
+            self._empty_since = asyncio.get_running_loop().time()
 
     def _refuse_the_last_of_the_burst(self) -> None:
         last = next((waiter for waiter, burst in reversed(self._waiting.items()) if burst), None)
@@ -106,7 +113,7 @@ class Admission:
             self._refuse(last)
 
     def _refuse(self, waiter: asyncio.Future[None]) -> None:
-        self._waiting.pop(waiter, None)
+        self._drop(waiter)
         if not waiter.done():
             waiter.set_exception(
                 TooManyRequestsError(

@@ -143,13 +143,18 @@ def test_the_latest_of_a_burst_make_room_when_more_keeps_coming() -> None:
         await loop.sleep(PATIENCE_S)
         assert hall.are("refused") == [3, 4, 10, 11]
         assert hall.are("waits") == [1, 2]
-        # As soon as nobody waits any more, a burst is one again.
-        for name in (0, 1, 2):
+        # A room that was empty for a moment only is no sign that the worst is over.
+        for name in (0, 1):
             hall.end(name)
-            await loop.sleep(0.1)
-        hall.arrive(20, 21, 22)
+            await loop.sleep(0.01)
+        hall.arrive(20)
+        await loop.sleep(PATIENCE_S)
+        assert hall.state[20] == "refused"
+        # Once nobody has waited for a while, a burst is one again.
+        await loop.sleep(BURST_S)
+        hall.arrive(30, 31)
         await loop.sleep(5)
-        assert hall.are("waits") == [21, 22]
+        assert hall.are("waits") == [30, 31]
 
     run(scenario)
 
