@@ -64,7 +64,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = self._in_body = False
         self._deaf = False  # whatever comes is thrown away
         # Of the request that is read.
-        self._head_bytes = self._header_lines = 0
+        self._header_lines = 0
         self._events = 0  # a request began or ended, or a piece of its body came
         self._eventless_bytes = 0  # have come since the last of them
 
@@ -214,13 +214,12 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._events += 1
         self._in_head, self._in_body = True, False
-        self._head_bytes = self._header_lines = 0
+        self._header_lines = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
         self._header_lines += 1
-        if self._head_bytes > self.max_head_bytes or self._header_lines > self.max_header_lines:
+        if self._header_lines > self.max_header_lines:
             self._head_is_large()
         # A field behind the body must not pass for one of the headers, which have been checked.
         if self._in_head:
@@ -230,8 +229,6 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._events += 1
         self._stop_head_timer()
-        if self._head_bytes + len(self.url) > self.max_head_bytes:
-            self._head_is_large()
         if self.parser.get_method() == b"CONNECT" or self.url == b"*":
             self._wrong("This service is no proxy: the request must be for a path.")
         self._check_headers()
@@ -246,13 +243,17 @@ class Connection(HttpToolsProtocol):
         """What the parser lets pass, though a proxy before the service may understand it in another way."""
         version = self.parser.get_http_version()
         hosts = encodings = 0
+        size = len(self.url)
         for name, value in self.headers:
+            size += len(name) + len(value)
             if name == b"host":
                 hosts += 1
             elif name == b"transfer-encoding":
                 encodings += 1
                 if value.lower() != b"chunked":
                     self._wrong("Of the transfer codings only chunked is read.")
+        if size > self.max_head_bytes:
+            self._head_is_large()
         if version not in ("1.0", "1.1") or (version == "1.0" and encodings):
             self._wrong("The service speaks HTTP/1.1, and HTTP/1.0 without transfer codings.")
         if hosts > 1 or (version == "1.1" and not hosts) or encodings > 1:
