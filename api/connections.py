@@ -35,9 +35,8 @@ def install() -> None:
     """Have uvicorn use it for the server that this process starts next, with as many files as that may need."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{Connection.__module__}:{Connection.__name__}"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS * FILES_PER_CONNECTION
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
+    most = MAX_CONNECTIONS * FILES_PER_CONNECTION
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -67,8 +66,6 @@ class Connection(HttpToolsProtocol):
         self._header_lines = 0
         self._events = 0  # a request began or ended, or a piece of its body came
         self._eventless_bytes = 0  # have come since the last of them
-
-    # How it begins and ends.
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(PoliteTransport(cast("Transport", transport), self.loop, self._is_sent_to))
@@ -106,6 +103,7 @@ class Connection(HttpToolsProtocol):
         longest = heapq.nsmallest(max(1, len(self.connections) // 8), waiting, key=lambda each: each.waits_since)
         for connection in longest:
             connection.transport.abort()
+            self.connections.discard(connection)  # its end comes later, and more connections may come before
         log.warning("it can't hold more connections: the %d that waited longest were closed", len(longest))
 
     @property
