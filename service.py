@@ -6,6 +6,7 @@ import os
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service
@@ -14,7 +15,7 @@ from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from starlette.routing import Match
 from starlette.types import Scope
 
-from api import settings
+from api import connections, settings
 from api.admission import Admission
 from api.app import create_app
 from api.endpoints import faces_api
@@ -124,6 +125,11 @@ class PackedService(Service["FaceService"]):
     @labels.setter
     def labels(self, _: dict[str, str]) -> None:
         """Service.__init__ sets what the decorator was given, which is nothing."""
+
+    def to_asgi(self, *args: Any, **options: Any) -> Any:
+        """BentoML calls it in the processes of this service, not in the runners', before it starts the server."""
+        connections.install()
+        return super().to_asgi(*args, **options)
 
 
 @bentoml.service(
