@@ -11,8 +11,6 @@ from _bentoml_sdk import IODescriptor
 from bentoml.exceptions import InvalidArgument
 from numpy.typing import NDArray
 
-MEDIA_TYPE = "application/vnd.bentoml+pickle"
-
 
 class _Uint8:
     """In place of numpy.dtype, whose state a pickle could change for the whole process."""
@@ -91,8 +89,6 @@ def rows_of(*shape: int) -> type[IODescriptor]:
 
         @classmethod
         async def from_http_request(cls, request: Any, serde: Any) -> IODescriptor:  # noqa: ARG003  BentoML's signature
-            if request.headers.get("content-type") != MEDIA_TYPE:
-                raise InvalidArgument(f"A runner takes {MEDIA_TYPE} only.")
             rows = read_rows(await request.body(), request.headers.get("buffer-lengths", ""), shape)
             return cls.model_construct(rows=rows)
 

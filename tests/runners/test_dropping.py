@@ -22,11 +22,12 @@ from runners import calls
 from runners.base import RunnerOptions
 from runners.client import RunnerClient
 from runners.errors import RunnerUnavailableError
-from runners.wire import MEDIA_TYPE, rows_of
+from runners.wire import rows_of
 
 # BentoML's, on each call.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute:DeprecationWarning")
 
+MEDIA_TYPE = "application/vnd.bentoml+pickle"
 OPTIONS = RunnerOptions(device="cpu", threads=1, max_batch=4, deadline_s=30)
 PLACEMENT = {"model": "a-model:1", "device": "cpu", "provider": "CPUExecutionProvider"}
 
