@@ -53,7 +53,16 @@ class StoredModel:
     def verify(self) -> None:
         """ChecksumError if model.onnx is not, byte for byte, what was stored."""
         with storage_errors(f"read {self.path}"), self.path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            self._check(hashlib.file_digest(file, "sha256").hexdigest())
+
+    def read(self) -> bytes:
+        """What is in model.onnx, verified as it is read: a file that is read again after `verify` may be another."""
+        with storage_errors(f"read {self.path}"):
+            graph = self.path.read_bytes()
+        self._check(hashlib.sha256(graph).hexdigest())
+        return graph
+
+    def _check(self, found: str) -> None:
         if found != self.prepared_sha256:
             raise ChecksumError(
                 f"{self.tag} is damaged: its model.onnx has the SHA-256 {found}, stored was {self.prepared_sha256}. "

@@ -1,16 +1,22 @@
 """What both runners have in common."""
 
 import logging
+import os
+import signal
 from dataclasses import dataclass
 from typing import Any
 
 import bentoml
+import numpy as np
+from bentoml.exceptions import ServiceUnavailable
+from numpy.typing import NDArray
 
 from models.store import StoredModel
 from runners.batching import PromptService
 from runners.onnx import Engine, choose_device
 from runners.sockets import unix_sockets
 from runners.stopping import leave_last
+from runners.wire import NoInput, rows_of
 
 log = logging.getLogger("facebento.runners")
 
@@ -25,8 +31,10 @@ class RunnerOptions:
     deadline_s: float  # after which nobody waits for an answer
 
     def batching(self, name: str, stored: StoredModel) -> dict[str, Any]:
-        """For @bentoml.api, of the method of that name."""
+        """For @bentoml.api, of the method of that name, which takes uint8 [n, size, size, 3]."""
+        size = stored.description.input.size
         return {
+            "input_spec": rows_of(size, size, 3),
             # Where API and runners are pods of their own, an update has both the old and the new ones at a time. A
             # caller that serves another version of the model finds no such route, instead of vectors of another model.
             "route": f"/{name}/{stored.description.version}",
@@ -67,16 +75,38 @@ class Runner:
     """A model, loaded, verified and warmed up: BentoML reports the service ready after this."""
 
     def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
-        stored.verify()
+        graph = stored.read()
         self._tag = stored.tag
         if bentoml.server_context.service_type == "service":  # in a process of its own
             own = unix_sockets().get(bentoml.server_context.service_name or "")
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
-        self._engine = Engine(stored.path, device=options.device, threads=options.threads, max_batch=options.max_batch)
+        self._engine = Engine(graph, device=options.device, threads=options.threads, max_batch=options.max_batch)
         log.info("%s runs on %s by %s", stored.tag, self._engine.placement.device, self._engine.placement.provider)
 
-    @bentoml.api
+    @bentoml.api(input_spec=NoInput)
     async def placement(self) -> dict[str, str]:
-        """The model's tag, the device and onnxruntime's provider in use. Answers while a batch runs: a sign of life."""
+        """The model's tag, the device and onnxruntime's provider in use. Answers while a batch runs: a sign of life.
+
+        Raises ServiceUnavailable where the device is lost.
+        """
+        if self._engine.lost:
+            raise ServiceUnavailable("The device is lost.")
         placement = self._engine.placement
         return {"model": self._tag, "device": placement.device, "provider": placement.provider}
+
+    async def __is_alive__(self) -> bool:
+        """For BentoML's /livez."""
+        return not self._engine.lost
+
+    async def __is_ready__(self) -> bool:
+        """For BentoML's /readyz."""
+        return not self._engine.lost
+
+    def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answers = self._engine.run(rows)
+        if self._engine.lost:
+            # Whoever watches the process starts another one, and with it a session on the device. SIGTERM lets the
+            # calls in work be answered.
+            log.error("%s answers nothing any more: its process ends, to be started again", self._tag)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answers

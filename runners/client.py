@@ -5,11 +5,13 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import aiohttp
+from bentoml.exceptions import BentoMLException
 
 from runners.errors import RunnerError, RunnerTimeoutError, RunnerUnavailableError
 
@@ -39,6 +41,7 @@ class RunnerClient:
         self._local = True
         self._given_up_at = math.inf
         self._reason = ""
+        self._waiting: set[asyncio.Timeout] = set()  # of the calls in work
 
     @property
     def present(self) -> bool:
@@ -66,27 +69,42 @@ class RunnerClient:
         fails, and nothing is wrong. After a burst there are many of them. In the pause this process reads that they
         are closed, and drops the others too.
 
-        Raises RunnerUnavailableError, at once where the runner is known to be gone, and RunnerTimeoutError.
+        Raises RunnerTimeoutError, and RunnerUnavailableError: at once where the runner is known to be gone, as soon as
+        that is known of one that goes meanwhile, and where it has as much to do as it takes.
         """
         if not self.present:
             raise self._gone()
         try:
-            for pause in RETRIES_S:
+            async with asyncio.timeout(None) as waiting:
+                self._waiting.add(waiting)
                 try:
-                    return await self._call(method, args)
-                except aiohttp.ServerTimeoutError:
-                    raise
-                except aiohttp.ClientConnectionError:
-                    await asyncio.sleep(pause)
-            return await self._call(method, args)
+                    return await self._tried(method, args)
+                finally:
+                    self._waiting.discard(waiting)
         except TimeoutError as error:
+            if waiting.expired():
+                raise self._gone() from None
             raise RunnerTimeoutError("A model did not answer in time. Try again later.") from error
         except RunnerError:
             raise
         except Exception as error:
+            if isinstance(error, BentoMLException) and error.error_code == HTTPStatus.TOO_MANY_REQUESTS:
+                raise RunnerUnavailableError(
+                    "A model has as many calls waiting as it holds. Try again in a second, with growing pauses."
+                ) from error
             # Of a runner in another process aiohttp and BentoML tell, of one in this process whatever it raised.
             log.warning("the %s failed: %s: %s", self._name, type(error).__name__, error)
             raise self._gone() from error
+
+    async def _tried(self, method: str, args: tuple[Any, ...]) -> Any:
+        for pause in RETRIES_S:
+            try:
+                return await self._call(method, args)
+            except aiohttp.ServerTimeoutError:
+                raise
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(pause)
+        return await self._call(method, args)
 
     async def watch(self, url: str | None) -> None:
         """Ask the runner again and again where its model runs, until cancelled.
@@ -133,6 +151,11 @@ class RunnerClient:
             log.info("the %s answers", self._name)
         elif not self.present and (was_present or reason != self._reason):
             log.warning("the %s does not answer%s", self._name, reason)
+        if was_present and not self.present:
+            # What it had in work is lost with it. What waits in its socket would wait for the one in its place, which
+            # may be long in coming.
+            for waiting in self._waiting:
+                waiting.reschedule(asyncio.get_running_loop().time())
         self._reason = reason
 
     async def _call(self, method: str, args: tuple[Any, ...]) -> Any:

@@ -23,7 +23,9 @@ def embedder_runner(stored: StoredModel, options: RunnerOptions) -> Any:
 
         @bentoml.api(**options.batching("embed", stored))
         def embed(self, crops: np.ndarray) -> np.ndarray:
-            """crops: uint8 [n, s, s, 3], RGB, on the model's template. Returns float32 [n, d], L2-normalised."""
-            return self._engine.run(crops)
+            """crops: uint8 [n, s, s, 3], RGB, on the model's template. Returns float32 [n, d], L2-normalised; NaN for a
+            crop that could not be run.
+            """
+            return self._run(crops)
 
     return Embedder

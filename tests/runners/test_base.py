@@ -1,8 +1,13 @@
+import asyncio
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from bentoml.exceptions import BentoMLException
+from bentoml.exceptions import BentoMLException, ServiceUnavailable
 
 from models import store
 from models.catalog import describe
@@ -30,6 +35,9 @@ class Sound(StoredModel):
 
     def verify(self) -> None:
         pass
+
+    def read(self) -> bytes:
+        return b""
 
 
 def test_connections_to_a_runner_are_never_closed_for_their_age() -> None:
@@ -78,6 +86,61 @@ def test_a_missing_device_stops_the_start(damaged: StoredModel, monkeypatch: pyt
 def test_a_runner_does_not_load_a_damaged_model(damaged: StoredModel) -> None:
     with pytest.raises(ChecksumError):
         Runner(damaged, OPTIONS)
+
+
+def test_the_bytes_that_were_verified_are_the_ones_that_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that is changed once it was hashed changes nothing."""
+    stored = store.find("centerface")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(stored.path.read_bytes())
+    read = StoredModel.read
+
+    def read_and_change(self: StoredModel) -> bytes:
+        graph = read(self)
+        path.write_bytes(b"another")
+        return graph
+
+    monkeypatch.setattr(StoredModel, "read", read_and_change)
+    runner = Runner(replace(stored, path=path), OPTIONS)
+    assert asyncio.run(runner.placement())["model"] == stored.tag
+
+
+class Failing:
+    """An engine that is lost after so many runs."""
+
+    def __init__(self, runs: int) -> None:
+        self._left = runs
+        self.placement = onnx.Placement("cuda:0", onnx.CUDA)
+
+    @property
+    def lost(self) -> bool:
+        return self._left <= 0
+
+    def run(self, rows: Any) -> Any:
+        self._left -= 1
+        return rows
+
+
+def test_a_runner_whose_device_is_lost_says_so_and_ends(damaged: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Sound(damaged.description, damaged.path, damaged.tag, damaged.prepared_sha256)
+    monkeypatch.setattr("runners.base.Engine", lambda *_, **__: Failing(2))
+    ended: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *told: ended.append(told))
+    runner = Runner(whole, OPTIONS)
+
+    async def told() -> tuple[bool, bool]:
+        return await runner.__is_alive__(), await runner.__is_ready__()
+
+    rows = np.zeros((1, 2), np.uint8)
+    assert runner._run(rows).tolist() == [[0, 0]]
+    assert asyncio.run(told()) == (True, True)
+    assert asyncio.run(runner.placement())["device"] == "cuda:0"
+    assert ended == []
+    assert runner._run(rows).tolist() == [[0, 0]]
+    assert asyncio.run(told()) == (False, False)
+    with pytest.raises(ServiceUnavailable):
+        asyncio.run(runner.placement())
+    assert ended == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_the_runners_go_by_the_names_that_stopping_knows_them_by() -> None:

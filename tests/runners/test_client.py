@@ -2,6 +2,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -163,6 +164,44 @@ def test_a_runner_that_is_gone_is_refused_at_once_until_it_is_back(tmp_path: Pat
         watch.cancel()
 
     asyncio.run(scenario())
+
+
+def test_calls_in_work_end_as_soon_as_the_runner_is_known_to_be_gone(tmp_path: Path) -> None:
+    socket, status = tmp_path / "runner.sock", [200]
+
+    async def scenario() -> None:
+        watched = client(asyncio.sleep)
+        async with runner_on(socket, status):
+            watch = asyncio.create_task(watched.watch(socket.as_uri()))
+            await becomes(watched, present=True)
+            waiting = [asyncio.create_task(watched.call("method", 60)) for _ in range(3)]
+            await asyncio.sleep(0)
+            status[0] = 503
+            async with asyncio.timeout(10):
+                ended = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(each) for each in ended] == [RunnerUnavailableError] * 3
+            assert not watched.present
+            # The next time that it goes there is nothing left of them.
+            status[0] = 200
+            await becomes(watched, present=True)
+            assert await watched.call("method", 0) is None
+            status[0] = 503
+            await becomes(watched, present=False)
+            assert not watch.done()
+            watch.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_runner_that_is_full_is_told_from_one_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    method = Method(BentoMLException("full", error_code=HTTPStatus.TOO_MANY_REQUESTS))
+    with (
+        caplog.at_level(logging.WARNING, "facebento.runners"),
+        pytest.raises(RunnerUnavailableError, match="as it holds"),
+    ):
+        asyncio.run(call(method))
+    assert len(method.calls) == 1
+    assert caplog.text == ""
 
 
 def test_a_runner_is_not_there_before_it_has_answered(tmp_path: Path) -> None:

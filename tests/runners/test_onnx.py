@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from runners import onnx as engine_module
 from runners.errors import DeviceUnavailableError
-from runners.onnx import CPU, CUDA, Engine, Placement, buckets, choose_device, cuda_devices
+from runners.onnx import CPU, CUDA, LOST_AFTER, Engine, Placement, buckets, choose_device, cuda_devices
 
 Rows = NDArray[np.uint8]
 
@@ -150,6 +150,8 @@ class GpuSession:
     def __init__(self, providers: list[str]) -> None:
         self._providers = providers
         self.batches: list[int] = []
+        self.fits = 1000  # rows
+        self.broken: set[int] = set()  # the first values of the rows that it can't run
 
     def get_providers(self) -> list[str]:
         return self._providers
@@ -161,6 +163,8 @@ class GpuSession:
         [rows] = fed.values()
         assert rows.dtype == np.uint8
         self.batches.append(len(rows))
+        if len(rows) > self.fits or self.broken & set(rows[:, 0, 0, 0].tolist()):
+            raise RuntimeError("CUDA out of memory")
         return [rows.reshape(len(rows), -1).sum(axis=1, dtype=np.float32)[:, None]]
 
 
@@ -235,3 +239,65 @@ def test_a_fall_back_to_the_cpu_is_told_where_the_choice_was_free(gpu: Gpu, capl
 def test_the_cpu_is_never_left_where_it_was_asked_for(gpu: Gpu) -> None:
     assert Engine(Path(), device="cpu", threads=1, max_batch=4).placement.device == "cpu"
     assert gpu.asked == [[CPU]]
+
+
+def marked(*marks: int) -> Rows:
+    """A row for each mark, full of it."""
+    return np.array([np.full((4, 4, 3), mark) for mark in marks], np.uint8)
+
+
+def sums(answers: NDArray[np.float32]) -> list[float | None]:
+    """The marks of the rows, from their sums; None for a row that could not be run."""
+    return [None if np.isnan(answer) else float(answer) / 48 for [answer] in answers]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_row_that_can_not_be_run_is_answered_nan_and_its_neighbours_as_ever(
+    device: str, gpu: Gpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(Path(), device=device, threads=2, max_batch=4)
+    gpu.sessions[0].broken = {3, 6}
+    answers = engine.run(marked(1, 2, 3, 4, 5, 6))
+    assert answers.dtype == np.float32
+    assert sums(answers) == [1, 2, None, 4, 5, None]
+    assert not engine.lost
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.getMessage() for record in errors] == ["2 of 6 rows could not be run: CUDA out of memory"]
+
+
+def test_a_batch_that_is_too_large_for_the_memory_is_run_row_by_row(gpu: Gpu) -> None:
+    engine = Engine(Path(), device="cuda", threads=1, max_batch=4)
+    session = gpu.sessions[0]
+    session.fits = 1
+    session.batches.clear()
+    assert sums(engine.run(marked(1, 2, 3))) == [1, 2, 3]
+    assert session.batches == [4, 1, 1, 1]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_device_that_runs_nothing_again_and_again_is_lost(device: str, gpu: Gpu) -> None:
+    engine = Engine(Path(), device=device, threads=1, max_batch=4)
+    session = gpu.sessions[0]
+    lost = []
+    for broken in ({1}, {1}, set(), {1}, {1, 2}, {1}, {1, 2}, {1}):
+        session.broken = broken
+        engine.run(marked(1, 1) if broken != {1, 2} else marked(1, 2))
+        lost.append(engine.lost)
+    # The third run succeeds: the count begins anew.
+    assert lost == [False] * 7 + [True]
+    session.broken = set()
+    engine.run(marked(1))
+    assert not engine.lost
+
+
+def test_runs_of_which_some_rows_succeed_are_no_lost_device(gpu: Gpu) -> None:
+    engine = Engine(Path(), device="cuda", threads=1, max_batch=4)
+    gpu.sessions[0].broken = {1}
+    for _ in range(2 * LOST_AFTER):
+        assert sums(engine.run(marked(1, 2))) == [None, 2]
+        assert not engine.lost
+
+
+def test_a_graph_is_also_taken_as_bytes(graph: Path) -> None:
+    engines = [Engine(each, device="cpu", threads=1, max_batch=4) for each in (graph, graph.read_bytes())]
+    assert np.array_equal(engines[0].run(pictures(3)), engines[1].run(pictures(3)))
