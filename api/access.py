@@ -6,6 +6,7 @@ import secrets
 import time
 from asyncio import CancelledError
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
@@ -124,18 +125,20 @@ class AccessLog:
         level = logging.ERROR if status == 500 else logging.DEBUG if endpoint in QUIET else logging.INFO
         if not log.isEnabledFor(level):
             return
-        facts = {
+        facts: dict[str, Any] = {
             "key": key,
             "method": scope["method"] if scope["method"] in _METHODS else "OTHER",
             "endpoint": endpoint,
             "status": status,
             "duration_ms": _ms(time.perf_counter() - work.began),
-            "stages_ms": {name: _ms(seconds) for name, seconds in exchange.stages(work)} or None,
-            "faces": work.faces,
+            "stages_ms": {name: _ms(seconds) for name, seconds in exchange.stages(work)},
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
-            "reason": work.reason or None,
         }
+        if work.faces is not None:
+            facts["faces"] = work.faces
+        if work.reason:
+            facts["reason"] = work.reason
         log.log(level, "request", extra={"facts": facts}, exc_info=failure if status == 500 else None)
 
 
@@ -176,7 +179,7 @@ class _Exchange:
         if self.bytes_in:
             yield "receive", self._reading_s
         yield from work.seconds.items()
-        if work.stage_ended and self._answered_at and self._answered_at > work.stage_ended:
+        if work.stage_ended and self._answered_at and self.status < 400:
             yield "encode", self._answered_at - work.stage_ended
 
 

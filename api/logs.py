@@ -82,10 +82,11 @@ def facts(record: logging.LogRecord) -> dict[str, Any]:
         "request_id": work.request_id if work else None,
         "message": message.strip(),
     }
+    told = {name: value for name, value in told.items() if value is not None}
     told |= getattr(record, "facts", {})
     if record.exc_info and record.exc_info[1]:
         told["exception"] = "".join(_told(record.exc_info[1], set()))[-LONGEST_TRACEBACK:]
-    return {name: value for name, value in told.items() if value is not None}
+    return told
 
 
 class JsonFormatter(logging.Formatter):
