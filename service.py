@@ -21,7 +21,7 @@ from api.app import create_app
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
-from api.metrics import survive_a_full_disk
+from api.metrics import Requests, survive_a_full_disk
 from models import packing, store
 from models.catalog import describe
 from models.errors import ModelError, ModelNotStoredError
@@ -125,7 +125,7 @@ class PackedService(Service["FaceService"]):
     # __is_ready__ asks the runners; BentoML's own probe answers 500 where one is gone.
     runner_probe={"enabled": False},
 )
-@bentoml.asgi_app(AccessLog(gate), path="/")
+@bentoml.asgi_app(AccessLog(gate, Requests()), path="/")
 class FaceService:
     # Before any process of it starts. Building a bento takes no key, serving one does.
     check = bentoml.on_deployment(partial(settings.require_key, configured))

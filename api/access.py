@@ -91,9 +91,9 @@ class AccessLog:
     What fails in an unforeseen way ends here, with its traceback in the line.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, requests: Requests) -> None:
         self._app = app
-        self._requests = Requests()
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _PATH not in scope:  # no request, or not one that came by the entrance

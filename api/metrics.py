@@ -19,7 +19,10 @@ _ENTRY_BYTES = 64  # of one of their entries, at most, besides its name
 
 
 class Requests:
-    """Counters of requests. Their labels are of fixed sets, whatever clients send."""
+    """Counters of requests. Their labels are of fixed sets, whatever clients send. One for each process.
+
+    They are made with the first request: only a process that serves knows by then where its metrics are kept.
+    """
 
     @cached_property
     def _answered(self) -> Counter:
