@@ -25,6 +25,7 @@ from stages import current
 # BentoML's handler for servers. Where a bento is built, or a model is listed, there is none.
 HANDLER = "tracehandler"
 WAITING_LINES = 10_000  # at most, some 5 MB
+GATHER_S = 0.01  # by how much a line is late at most
 LONGEST_TRACEBACK = 3_000  # characters: a line above 4096 bytes could be torn by that of another process
 
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -142,6 +143,9 @@ class LinesBehind:
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
+            # Those to come in the meantime wake nobody: a thread woken for each line costs more than the line.
+            if self._lines.empty():
+                time.sleep(GATHER_S)
             self._out(line)
             if self._lost:
                 lost, self._lost = self._lost, 0

@@ -117,4 +117,4 @@ def _memory() -> Iterator[str]:
 
 
 def _warn(path: Path, error: OSError) -> None:
-    log.warning("no room for metrics in %s (%s): /metrics tells less from here on", path.parent, error.strerror)
+    log.warning("no room for metrics in %s (%s): /metrics tells less from here on", path, error.strerror)
