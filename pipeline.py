@@ -18,6 +18,7 @@ from faces.image import Pixels
 from faces.image import decode as decode_image
 from models.catalog import ModelDescription
 from runners.errors import RunnerUnavailableError
+from stages import found, stage
 
 log = logging.getLogger("facebento.pipeline")
 
@@ -108,7 +109,9 @@ class Pipeline:
 
     async def embed_aligned(self, upload: Upload) -> Embedding:
         """The upload is a crop aligned to ArcFace's template; no detector runs."""
-        [embedding] = await self._embed_crops(await self._in_thread(self._read_crop, upload))
+        with stage("decode"):
+            crops = await self._in_thread(self._read_crop, upload)
+        [embedding] = await self._embed_crops(crops)
         return embedding
 
     async def compare(self, first: Upload, second: Upload) -> Comparison:
@@ -128,14 +131,22 @@ class Pipeline:
         return encode_feature(embedding, self._fingerprint)
 
     async def compare_features(self, first: Upload, second: Upload) -> float:
-        a, b = await self._in_thread(lambda: (self._read_feature(first), self._read_feature(second)))
+        with stage("decode"):
+            a, b = await self._in_thread(lambda: (self._read_feature(first), self._read_feature(second)))
         return self._mapping.score(cosine_similarity(a, b))
 
     async def _scene(self, upload: Upload) -> Scene:
-        pixels, canvas, scale = await self._in_thread(self._read_image, upload)
-        [candidates] = await self._detect_rows(canvas)
+        with stage("decode"):
+            pixels, canvas, scale = await self._in_thread(self._read_image, upload)
+        with stage("detect"):
+            [candidates] = await self._detect_rows(canvas)
+            faces = await self._in_thread(self._read_faces(candidates, pixels, scale))
+        found(len(faces))
+        return Scene(pixels, faces)
+
+    def _read_faces(self, candidates: Rows, pixels: Pixels, scale: float) -> Callable[[], list[Face]]:
         height, width = pixels.shape[:2]
-        read = partial(
+        return partial(
             read_candidates,
             candidates,
             scale=scale,
@@ -144,15 +155,17 @@ class Pipeline:
             score_threshold=self._detector.score_threshold,
             iou_threshold=self._detector.iou_threshold,
         )
-        return Scene(pixels, await self._in_thread(read))
 
     async def _embed(self, wanted: Sequence[tuple[Scene, list[Face]]]) -> list[Embedding]:
         if not any(faces for _, faces in wanted):
             return []
-        return await self._embed_crops(await self._in_thread(self._align, wanted))
+        with stage("align"):
+            crops = await self._in_thread(self._align, wanted)
+        return await self._embed_crops(crops)
 
     async def _embed_crops(self, crops: Rows) -> list[Embedding]:
-        embeddings = await self._embed_rows(crops)
+        with stage("embed"):
+            embeddings = await self._embed_rows(crops)
         if not usable(embeddings):
             log.error(
                 "the embedder answered vectors that are not finite or not of unit length: its model or device fails"

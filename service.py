@@ -12,16 +12,18 @@ import bentoml
 from _bentoml_sdk import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from api import connections, settings
+from api import connections, logs, settings
+from api.access import AccessLog, Endpoints, Entrance
 from api.admission import Admission
 from api.app import create_app
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
+from api.metrics import Requests, survive_a_full_disk
 from models import packing, store
 from models.catalog import describe
 from models.errors import ModelError, ModelNotStoredError
@@ -33,12 +35,10 @@ from runners.embedder import embedder_runner
 from runners.sockets import keep_sockets
 
 log = logging.getLogger("facebento.service")
-
-# Measured on two cores: from six on, more requests at a time are only slower; batches on a GPU are larger.
-CONCURRENCY_PER_THREAD = 12
-CONCURRENCY_ON_GPU = 128
-# BentoML sets up the handlers, and lets only its own loggers say what is not a warning.
+# BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
 logging.getLogger("facebento").setLevel(logging.INFO)
+logs.configure()
+survive_a_full_disk()
 
 # What serves faces in a company's own network reports to nobody outside it. `bentoml serve` has looked at the variable
 # by now, and remembers what it saw.
@@ -82,6 +82,12 @@ def guarded(scope: Scope) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in faces_api.routes)
 
 
+# Measured on two cores: throughput is the same from four clients on. Fewer places than a CPU's usual clients would only
+# make refusals; a GPU works on larger batches.
+CONCURRENCY_PER_THREAD = 12
+CONCURRENCY_ON_GPU = 128
+
+
 def _share(count: int) -> int:
     """Of each API process, of what is set for all together."""
     return -(-count // configured.workers)
@@ -96,8 +102,9 @@ def concurrency() -> int:
 
 
 keys = KeyRing(configured.keys)
+app = create_app(info_api, faces_api)
 gate = Gate(
-    create_app(info_api, faces_api),
+    app,
     guarded=guarded,
     keys=keys,
     admission=Admission(
@@ -113,11 +120,22 @@ gate = Gate(
 
 
 class PackedService(Service["FaceService"]):
-    """The service whose labels are asked for when a bento is built, and only then."""
+    """The service with what is around it: its labels, for a bento, and its outermost layer, for a server."""
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """BentoML calls it in the processes of this service, not in the runners', before it starts the server."""
+        connections.install()
+        logs.write_behind()
+        served = super().to_asgi(is_main)
+        of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
+        return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *app.routes], of_bentoml))
 
     @property
     def labels(self) -> dict[str, str]:
-        """Raises PackingError where a model must not go into a bento."""
+        """For a bento, and asked for only when one is built.
+
+        Raises PackingError where a model must not go into a bento.
+        """
         models = (detector_model, embedder_model)
         packing.check(models, arguments.allow)
         return packing.labels(models, arguments.allow, Path(__file__).parent)
@@ -125,11 +143,6 @@ class PackedService(Service["FaceService"]):
     @labels.setter
     def labels(self, _: dict[str, str]) -> None:
         """Service.__init__ sets what the decorator was given, which is nothing."""
-
-    def to_asgi(self, *args: Any, **options: Any) -> Any:
-        """BentoML calls it in the processes of this service, not in the runners', before it starts the server."""
-        connections.install()
-        return super().to_asgi(*args, **options)
 
 
 @bentoml.service(
@@ -142,7 +155,7 @@ class PackedService(Service["FaceService"]):
     # __is_ready__ asks the runners; BentoML's own probe answers 500 where one is gone.
     runner_probe={"enabled": False},
 )
-@bentoml.asgi_app(gate, path="/")
+@bentoml.asgi_app(AccessLog(gate, Requests()), path="/")
 class FaceService:
     # Before any process of it starts. Building a bento takes no key, serving one does.
     check = bentoml.on_deployment(partial(settings.require_key, configured))
@@ -181,6 +194,7 @@ class FaceService:
             task.cancel()
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
+        logs.stop_writing_behind()
 
     def placements(self) -> dict[str, dict[str, str]]:
         """Where each runner runs. Raises RunnerUnavailableError where one is gone."""

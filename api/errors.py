@@ -15,6 +15,7 @@ runners.errors.RunnerError    503 and 504
 MemoryError                   503
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+import stages
 from faces import errors as faces
 from runners import errors as runners
 
@@ -66,6 +68,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+UNFORESEEN = "The service failed in a way it does not know. Its log has more."
 _SOON = {"Retry-After": "1"}
 
 ANSWERS: Mapping[type[Exception], Answer] = {
@@ -91,7 +94,9 @@ ANSWERS: Mapping[type[Exception], Answer] = {
 
 def respond(error: Exception) -> JSONResponse:
     """The response to an error of the table."""
-    answer = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+    kind = next(kind for kind in type(error).__mro__ if kind in ANSWERS)
+    answer = ANSWERS[kind]
+    stages.refused(answer.type or _name(kind))
     if answer.status == 422:
         where = [answer.place, *filter(None, [getattr(error, "field", None)])]
         return _invalid([{"loc": where, "msg": str(error), "type": answer.type}])
@@ -101,7 +106,13 @@ def respond(error: Exception) -> JSONResponse:
     return JSONResponse({"detail": told}, answer.status, answer.headers)
 
 
+def _name(kind: type[Exception]) -> str:
+    """TooManyRequestsError: too_many_requests."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__.removesuffix("Error")).lower()
+
+
 def _invalid(detail: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    stages.refused(detail[0]["type"])
     return JSONResponse({"detail": detail}, 422)
 
 
@@ -131,11 +142,14 @@ def install(app: FastAPI) -> None:
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101  as registered below
-        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        told: Any = error.detail
+        if isinstance(told, list):  # api/requests.py's, of a body that is not its model
+            return _invalid(told)
+        return JSONResponse({"detail": told}, error.status_code, error.headers)
 
     async def unforeseen(_: Request, __: Exception) -> JSONResponse:
         # Starlette raises it again after this answer, so that the server logs it.
-        return JSONResponse({"detail": "The service failed in a way it does not know. Its log has more."}, 500)
+        return JSONResponse({"detail": UNFORESEEN}, 500)
 
     for kind in ANSWERS:
         app.add_exception_handler(kind, known)

@@ -16,6 +16,7 @@ from api.errors import (
     respond,
 )
 from api.keys import Keys
+from stages import stage
 
 KEY_HEADER = "x-api-key"
 ADMITTED = "facebento.key_name"  # in the ASGI scope of a request that has passed: the name of its key
@@ -104,7 +105,8 @@ class Gate:
                     if body is None:
                         return
                     client.watch(deadline)
-                    await seat.work()
+                    with stage("wait"):
+                        await seat.work()
                 except ApiError as error:
                     await respond(error)(scope, receive, send)
                     return
