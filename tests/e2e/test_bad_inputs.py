@@ -53,7 +53,7 @@ def test_the_table_names_every_endpoint_and_each_row_once() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_row(server: Server, given: Given, row: Row) -> None:
-    request = row.request(given)
+    request = dict(row.request) if isinstance(row.request, dict) else row.request(given)
     headers = [(name.encode(), value.encode("latin-1")) for name, value in request.pop("headers", {}).items()]
     headers += [(b"x-api-key", key) for key in row.keys(given.key)]
     response = HTTP.post(server.url + row.path, headers=headers, **request)
@@ -151,5 +151,4 @@ def test_a_body_of_one_byte_at_a_time_ends_at_the_deadline(new_server: NewServer
 
 
 def test_nothing_of_it_all_is_in_the_log(server: Server, given: Given) -> None:
-    for word in (MARK, "Traceback", given.feature[:200], "passwd"):
-        assert word not in server.output
+    assert not [word for word in (MARK, "Traceback", given.feature[:200], "passwd") if word in server.output]

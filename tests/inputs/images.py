@@ -1,19 +1,22 @@
-"""The rows on pictures: files that can't be taken, files that look otherwise than they are, and what is in the picture."""
+"""The rows on pictures: files that can't be taken, every way to store one, and what is in the picture."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
 from tests.inputs import pictures
-from tests.inputs.table import IMAGE_FIELDS, Given, Row, sent
+from tests.inputs.table import IMAGE_FIELDS, Given, Row, no_face, sent
 
 Pixels = pictures.Pixels
-DETECT = ("/v1/detect", "/v1/file/detect")
+UPLOAD = "/v1/file/detect"
+DETECT = ("/v1/detect", UPLOAD)
 # Where what is in the picture matters: all faces, one face, several, two pictures.
-SCENES = ("/v1/file/detect", "/v1/embeddings", "/v1/multi-embeddings", "/v1/file/score")
+SCENES = (UPLOAD, "/v1/embeddings", "/v1/multi-embeddings", "/v1/file/score")
 
 
 def images(photo: Pixels) -> Iterator[Row]:
@@ -21,24 +24,10 @@ def images(photo: Pixels) -> Iterator[Row]:
     yield from _refused(photo)
     yield from _wrong_sizes()
     for name, (file, plain) in pictures.twins(photo).items():
-        yield Row(
-            "image",
-            name,
-            "/v1/file/detect",
-            lambda _, file=file: {"files": {"image": file}},
-            200,
-            holds=lambda answer, given, plain=plain: _alike(answer["faces"], given.answered(plain)),
-        )
+        yield Row("image", name, UPLOAD, {"files": {"image": file}}, 200, holds=partial(_as_plain, plain=plain))
     for fmt in ("PNG", "JPEG", "WEBP", "BMP"):
         dot = pictures.encoded(np.zeros((1, 1, 3), np.uint8), fmt)
-        yield Row(
-            "image",
-            f"1 x 1 {fmt}",
-            "/v1/file/detect",
-            lambda _, dot=dot: {"files": {"image": dot}},
-            200,
-            holds=lambda answer, _: answer["faces"] == [],
-        )
+        yield Row("image", f"1 x 1 {fmt}", UPLOAD, {"files": {"image": dot}}, 200, holds=no_face)
 
 
 def _refused(photo: Pixels) -> Iterator[Row]:
@@ -69,18 +58,19 @@ def _wrong_sizes() -> Iterator[Row]:
 def _refused_row(name: str, path: str, at: str, file: bytes, kind: str) -> Row:
     dot = pictures.one_bit_png(8, 8)
     values = {each: file if each == at else dot for each in IMAGE_FIELDS[path]}
-    return Row("image", f"{name} in {at}", path, lambda _: sent(path, values), place=("body", at), kind=kind)
+    return Row("image", f"{name} in {at}", path, sent(path, values), place=("body", at), kind=kind)
 
 
-def _alike(found: list[Any], plain: list[Any]) -> bool:
-    """The one face of both pictures: boxes and points within 3 pixels, which is what JPEG's losses move them."""
-    if len(found) != 1 or len(plain) != 1:
+def _as_plain(answer: Any, given: Given, plain: bytes) -> bool:
+    """The one face of both pictures: box and points within 3 pixels, which is what JPEG's losses move them."""
+    pair = [answer["faces"], given.answered(plain)]
+    if [len(faces) for faces in pair] != [1, 1]:
         return False
     one, other = (
-        [*face["boundingBox"].values(), *(value for point in face["landmarks"] for value in point.values())]
-        for face in (found[0], plain[0])
+        np.array([*face["boundingBox"].values(), *(value for point in face["landmarks"] for value in point.values())])
+        for [face] in pair
     )
-    return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= 3
+    return bool(np.abs(one - other).max() <= 3)
 
 
 def contents(photo: Pixels, nobody: Pixels, face: tuple[int, int, int, int]) -> Iterator[Row]:
@@ -110,39 +100,36 @@ def contents(photo: Pixels, nobody: Pixels, face: tuple[int, int, int, int]) -> 
         file = pictures.encoded(np.ascontiguousarray(pixels), "PNG", compress_level=1)
         for path in SCENES:
             values = dict.fromkeys(IMAGE_FIELDS[path], file)
-            yield Row(
-                "content",
-                name,
-                path,
-                lambda _, path=path, values=values: sent(path, values),
-                200,
-                holds=lambda answer, _, shape=shape, least=least, most=most: _sane(answer, shape, least, most),
-            )
+            holds = partial(_sane, shape=shape, least=least, most=most)
+            yield Row("content", name, path, sent(path, values), 200, holds=holds)
 
 
-def _sane(answer: Mapping[str, Any], shape: tuple[int, int], least: int, most: int) -> bool:
-    """Whether each face lies in the picture, each vector is one, and there are as many faces as there may be.
+def _sane(answer: Any, _: Given, shape: tuple[int, int], least: int, most: int) -> bool:
+    """Whether there are as many faces as there may be, each in the picture and each vector a unit vector.
 
-    Of the endpoints that answer one face: one, or none where there may be none.
+    least, most: faces in the picture; an endpoint answers no more than its own limit of them.
     """
-    infos = answer.get("feature_info_list") or answer.get("embeddings_info_list") or [answer]
-    vectors = [info["embeddings"] for info in infos if info.get("embeddings")]
-    if any(abs(math.hypot(*vector) - 1) > 1e-3 for vector in vectors):
-        return False
-    if "faces" in answer:
-        faces = answer["faces"]
-    elif "face_detects" in answer:
-        faces = answer["face_detects"]
-        if not (0 <= answer["score"] <= 1 and (answer["score"] > 0.9) == faces[0]["processed"]):
+    match answer:
+        case {"faces": faces}:
+            limit = 750
+        case {"embeddings_info_list": infos}:
+            limit, faces = 128, [info["face_detect"] for info in infos]
+        case {"face_detects": [face, other], "score": score}:
+            limit, faces = 1, [face]
+            if face != other or score != pytest.approx(1 if face["processed"] else 0, abs=1e-3):
+                return False
+        case {"face_detect": face}:
+            limit, faces = 1, [face]
+        case _:
             return False
-        faces = faces[:1]
-    else:
-        faces = [info["face_detect"] for info in infos if "face_detect" in info]
-    found = [each for each in faces if each["processed"]]
-    many = "faces" in answer or "feature_info_list" in answer or "embeddings_info_list" in answer
-    limit = 750 if "faces" in answer else 128
-    low, high = (min(least, limit), min(most, limit)) if many else (min(least, 1), min(most, 1))
-    return low <= len(found) <= high and all(_inside(each, shape) for each in found)
+    found = [face for face in faces if face["processed"]]
+    vectors = [info["embeddings"] for info in answer.get("embeddings_info_list", [answer]) if "embeddings" in info]
+    norms = [math.hypot(*vector) for vector in vectors if vector]
+    return (
+        min(least, limit) <= len(found) <= min(most, limit)
+        and all(_inside(face, shape) for face in found)
+        and norms == pytest.approx([1] * (len(found) if vectors else 0), abs=1e-3)
+    )
 
 
 def _inside(face: Any, shape: tuple[int, int]) -> bool:

@@ -3,16 +3,18 @@
 import base64
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from faces import feature
 from tests.inputs import pictures
-from tests.inputs.table import JSON_FIELDS, MARK, Given, Row, sent, text
+from tests.inputs.table import JSON_FIELDS, MARK, Given, Row, as_base64, one_face, sent
 
 DETECT = ("/v1/detect", "/v1/file/detect")
+COMPARE = "/v1/feature-score"
 
 
 def base64_texts() -> Iterator[Row]:
@@ -43,34 +45,25 @@ def base64_texts() -> Iterator[Row]:
             every = path in ("/v1/detect", "/v1/feature-score")
             for name in refused if every else ("garbage", "whitespace", "no padding", "a URL", "a path"):
                 wrong = refused[name]
-                yield Row(
-                    "base64",
-                    f"{name} in {at}",
-                    path,
-                    # A black dot and a feature are what else is in the request: the error is the other field's.
-                    lambda given, fields=fields, at=at, wrong=wrong: {
-                        "json": {each: wrong if each == at else _harmless(given, each) for each in fields}
-                    },
-                    place=("body", at),
-                    kind="base64_invalid",
-                )
-    for name, write in {
-        "with line breaks": lambda code: "\r\n".join(code[at : at + 76] for at in range(0, len(code), 76)),
-        "behind data:": lambda code: f"data:image/png;base64,{code}",
-        "behind data: of another picture": lambda code: f"data:image/svg+xml;charset=x;base64,{code}",
+                request = partial(_beside_harmless, path, {at: wrong})
+                yield Row("base64", f"{name} in {at}", path, request, place=("body", at), kind="base64_invalid")
+    for name, (begin, line) in {
+        "with line breaks": ("", "\r\n"),
+        "behind data:": ("data:image/png;base64,", ""),
+        "behind data: of another picture": ("data:image/svg+xml;charset=x;base64,", "\n"),
     }.items():
-        yield Row(
-            "base64",
-            name,
-            "/v1/detect",
-            lambda given, write=write: {"json": {"image": write(text(given.photo))}},
-            200,
-            holds=lambda answer, _: len(answer["faces"]) == 1,
-        )
+        yield Row("base64", name, "/v1/detect", partial(_written, begin=begin, line=line), 200, holds=one_face)
 
 
-def _harmless(given: Given, field: str) -> str:
-    return given.feature if field.startswith("feature") else text(pictures.one_bit_png(8, 8))
+def _beside_harmless(path: str, values: dict[str, str], given: Given) -> dict[str, Any]:
+    """A black dot or a feature in every other field, so that the error is this one's."""
+    dot = as_base64(pictures.one_bit_png(8, 8))
+    return {"json": {each: given.feature if "feature" in each else dot for each in JSON_FIELDS[path]} | values}
+
+
+def _written(given: Given, begin: str, line: str) -> dict[str, Any]:
+    code = as_base64(given.photo)
+    return {"json": {"image": begin + line.join(code[at : at + 76] for at in range(0, len(code), 76))}}
 
 
 def features() -> Iterator[Row]:
@@ -113,45 +106,30 @@ def features() -> Iterator[Row]:
     for kind, cases in (("feature_invalid", refused), ("feature_model_mismatch", others)):
         for name, make in cases.items():
             for at in ("feature1", "feature2"):
-                yield Row(
-                    "feature",
-                    f"{name} in {at}",
-                    "/v1/feature-score",
-                    lambda given, at=at, make=make: _features(given, **{at: make}),
-                    place=("body", at),
-                    kind=kind,
-                )
-    yield Row("feature", "10 MB of it", "/v1/feature-score", lambda given: _features(given, feature1=_ten_mb), 413)
+                request = partial(_features, {at: make})
+                yield Row("feature", f"{name} in {at}", COMPARE, request, place=("body", at), kind=kind)
+    ten_mb = partial(_features, {"feature1": lambda right: right * (10 * 2**20 // len(right))})
+    yield Row("feature", "10 MB of it", COMPARE, ten_mb, 413)
     huge = vector(lambda values: np.multiply(values, 1e38, out=values))
     tiny = vector(lambda values: np.multiply(values, 1e-37, out=values))
     for name, make in {"1e38": huge, "1e-37": tiny}.items():
         # As long as it has a direction, its length is nothing to the comparison.
-        yield Row(
-            "feature",
-            name,
-            "/v1/feature-score",
-            lambda given, make=make: _features(given, feature1=make),
-            200,
-            holds=lambda answer, _: answer["score"] > 0.99,
-        )
-    yield Row(
-        "feature",
-        "the opposite at 1e38",
-        "/v1/feature-score",
-        lambda given: _features(given, feature1=huge, feature2=vector(lambda v: np.multiply(v, -1e38, out=v))),
-        200,
-        holds=lambda answer, _: 0 < answer["score"] < 0.1,
+        alike = partial(_scored, low=0.99, high=1)
+        yield Row("feature", name, COMPARE, partial(_features, {"feature1": make}), 200, holds=alike)
+    opposite = partial(
+        _features, {"feature1": huge, "feature2": vector(lambda values: np.multiply(values, -1e38, out=values))}
     )
+    yield Row("feature", "the opposite at 1e38", COMPARE, opposite, 200, holds=partial(_scored, low=0, high=0.1))
 
 
-def _ten_mb(right: bytes) -> bytes:
-    return right * (10 * 2**20 // len(right))
+def _scored(answer: Any, _: Given, low: float, high: float) -> bool:
+    return bool(low <= answer["score"] <= high)
 
 
-def _features(given: Given, **make: Callable[[bytes], bytes]) -> dict[str, Any]:
+def _features(make: dict[str, Callable[[bytes], bytes]], given: Given) -> dict[str, Any]:
     right = base64.b64decode(given.feature)
-    fields = JSON_FIELDS["/v1/feature-score"]
-    return {"json": {name: text(make[name](right)) if name in make else given.feature for name in fields}}
+    fields = JSON_FIELDS[COMPARE]
+    return {"json": {name: as_base64(make[name](right)) if name in make else given.feature for name in fields}}
 
 
 def parameters() -> Iterator[Row]:
@@ -163,7 +141,8 @@ def parameters() -> Iterator[Row]:
         ("maxResults", 10**9, too_high),
         ("maxResults", 2**64, too_high),
         ("maxResults", 1.5, no_int),
-        ("maxResults", 7.0, no_int),
+        ("maxResults", 751.0, too_high),
+        ("maxResults", 1e300, too_high),
         ("maxResults", "7", no_int),
         ("maxResults", True, no_int),
         ("maxResults", None, no_int),
@@ -177,14 +156,7 @@ def parameters() -> Iterator[Row]:
     for name, value, kind in in_json:
         paths = ("/v1/detect", "/v1/multi-feature", "/v1/multi-embeddings")
         for path in paths if name == "maxResults" else paths[:1]:
-            yield Row(
-                "parameters",
-                f"{name} {value!r}",
-                path,
-                lambda given, name=name, value=value: {"json": {"image": text(given.photo), name: value}},
-                place=("body", name),
-                kind=kind,
-            )
+            yield _parameter(path, name, value, kind)
     in_forms = [
         *(
             (name, each, "int_parsing")
@@ -199,31 +171,25 @@ def parameters() -> Iterator[Row]:
         ("seq", "9" * 5000, "int_parsing*"),
     ]
     for name, value, kind in in_forms:
-        yield Row(
-            "parameters",
-            f"{name} {value[:10]!r}",
-            "/v1/file/detect",
-            lambda given, name=name, value=value: {"files": {"image": given.photo}, "data": {name: value}},
-            place=("body", name),
-            kind=kind,
-        )
+        yield _parameter("/v1/file/detect", name, value, kind)
     for seq in (2**63, 2**64 + 1, -(2**70), 10**4000):
         for path in DETECT:
-            yield Row(
-                "parameters",
-                f"seq of {seq.bit_length()} bits",
-                path,
-                lambda given, path=path, seq=seq: sent(path, {"image": given.photo}, seq=seq),
-                200,
-                holds=lambda answer, _, seq=seq: answer["seq"] == seq,
-            )
-    for limit in (1, 750):
-        for path in DETECT:
-            yield Row(
-                "parameters",
-                f"maxResults {limit}",
-                path,
-                lambda given, path=path, limit=limit: sent(path, {"image": given.photo}, maxResults=limit),
-                200,
-                holds=lambda answer, _: len(answer["faces"]) == 1,
-            )
+            name = f"seq of {seq.bit_length()} bits"
+            yield Row("parameters", name, path, partial(_asked, path, seq=seq), 200, holds=partial(_echoed, seq=seq))
+    for limit in (1, 750, 7.0):
+        for path in DETECT if isinstance(limit, int) else DETECT[:1]:
+            name = f"maxResults {limit}"
+            yield Row("parameters", name, path, partial(_asked, path, maxResults=limit), 200, holds=one_face)
+
+
+def _parameter(path: str, name: str, value: Any, kind: str) -> Row:
+    request = partial(_asked, path, **{name: value})
+    return Row("parameters", f"{name} {value!r:.20}", path, request, place=("body", name), kind=kind)
+
+
+def _asked(path: str, given: Given, **parameters: Any) -> dict[str, Any]:
+    return sent(path, {"image": given.photo}, **parameters)
+
+
+def _echoed(answer: Any, _: Given, seq: int) -> bool:
+    return bool(answer["seq"] == seq)

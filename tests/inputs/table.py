@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 # The fields of each endpoint that carry a picture or a feature.
@@ -39,34 +39,51 @@ class Given:
 
     key: str
     photo: bytes  # a PNG with one face
-    feature: bytes  # of that face
+    feature: str  # of that face, base64
     answered: Callable[[bytes], Any]  # a picture file -> the faces that /v1/file/detect answers
+
+
+Request = dict[str, Any] | Callable[[Given], dict[str, Any]]  # httpx's arguments
+Holds = Callable[[Any, Given], bool]  # whether the body of a 200 is right
+SentKeys = Callable[[str], list[bytes]]  # the right key -> the headers x-api-key
+
+
+def right_key(key: str) -> list[bytes]:
+    return [key.encode()]
 
 
 @dataclass(frozen=True)
 class Row:
     """One request and what it must be answered.
 
-    Of a 422: `place` is its loc, `kind` its type, or how the type begins where it ends with `*`. Of a 200: `holds` looks
-    at the body. Several statuses where what decides is not the service's.
+    Of a 422: `place` is its loc, and `kind` its type, or how the type begins where `kind` ends with `*`. Of a 200:
+    `holds` looks at the body.
     """
 
     area: str
     name: str
     path: str
-    request: Callable[[Given], dict[str, Any]]  # httpx's arguments
+    request: Request
     status: int = 422
     place: tuple[str | int, ...] = ("body",)
     kind: str = ""
-    holds: Callable[[Any, Given], bool] | None = None
-    keys: Callable[[str], list[bytes]] = field(default=lambda key: [key.encode()])  # the right key -> the headers sent
+    holds: Holds | None = None
+    keys: SentKeys = right_key
 
     @property
     def id(self) -> str:
         return f"{self.area}: {self.name}: {self.path}"
 
 
-def text(data: bytes) -> str:
+def one_face(answer: Any, _: Given) -> bool:
+    return len(answer["faces"]) == 1
+
+
+def no_face(answer: Any, _: Given) -> bool:
+    return bool(answer["faces"] == [])
+
+
+def as_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
@@ -74,4 +91,4 @@ def sent(path: str, values: dict[str, bytes], **parameters: Any) -> dict[str, An
     """The request that puts the files or features into their fields, as the endpoint takes them."""
     if path in FORM_FIELDS:
         return {"files": values, "data": parameters}
-    return {"json": {name: text(value) for name, value in values.items()} | parameters}
+    return {"json": {name: as_base64(value) for name, value in values.items()} | parameters}
