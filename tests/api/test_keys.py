@@ -2,6 +2,8 @@ import hashlib
 import hmac
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from api.keys import LONGEST_BYTES, read_keys
 
@@ -123,3 +125,28 @@ def test_a_key_that_no_header_can_carry_is_told_by_its_place(entry: str, message
     assert str(told.value).startswith(f"{VARIABLE}: ")
     for part in ("first", "words", "schl", "bell", "aaa", "ggg", "abc"):
         assert part not in str(told.value)
+
+
+TEXTS = (
+    st.text() | st.text(st.sampled_from("ab01=:, .-_\n\0é")) | st.from_regex(r"[a-z.]{0,9}=?(sha256:)?[0-9a-f]{0,70}=*")
+)
+
+
+@given(st.lists(TEXTS))
+def test_any_texts_are_keys_or_told_without_them(texts: list[str]) -> None:
+    try:
+        keys = read_keys([(VARIABLE, texts)])
+    except ValueError as error:
+        told = str(error)
+    else:
+        assert keys.name_of(b"") is None
+        assert len(keys) <= len(texts)
+        return
+    assert told.startswith(VARIABLE)
+    assert not [text for text in texts if len(text) > 20 and text in told]
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1))
+def test_any_key_that_a_header_can_carry_is_one_when_named(key: str) -> None:
+    assume(key.strip("=") and not key.startswith("sha256:"))
+    assert read_keys([(VARIABLE, [f"alice={key}"])]).name_of(key.encode()) == "alice"
