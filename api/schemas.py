@@ -103,7 +103,7 @@ def _is_whole(value: object) -> object:
     return value
 
 
-# Without the check pydantic takes 1_000 and 7.0 for whole numbers too. It comes last: behind it, bounds would be checked
+# Without the check pydantic takes 1_000 and 7.0 for whole numbers too. It comes last: bounds behind it would be checked
 # and not described.
 _WHOLE = BeforeValidator(_is_whole)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["api", "fastapi.dependencies", "python_multipart", "starlette.formparsers"]):
+with atheris.instrument_imports(include=["api", "python_multipart", "starlette.formparsers"]):
     from api import app as apps
     from api import endpoints, gate, keys
 

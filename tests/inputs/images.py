@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.e2e.running import black_png
 from tests.inputs import pictures
 from tests.inputs.table import IMAGE_FIELDS, Given, Row, no_face, sent
 
@@ -35,7 +36,7 @@ def _refused(photo: Pixels) -> Iterator[Row]:
         **{name: (file, "image_corrupt") for name, file in pictures.damaged(photo).items()},
         **{name: (file, "image_unsupported_format") for name, file in pictures.foreign().items()},
         "50,000 x 50,000": (pictures.png(50_000, 50_000, 8, 2, b""), "image_too_many_pixels"),
-        "13,000 x 13,000 in some kB": (pictures.one_bit_png(13_000, 13_000), "image_too_many_pixels"),
+        "13,000 x 13,000 in some kB": (black_png(13_000, 13_000), "image_too_many_pixels"),
         "2 gigapixels in a bmp": (pictures.bmp(2**31 - 1, 1, b"\0" * 100), "image_*"),
         "1 x 10,000": (pictures.encoded(np.zeros((10_000, 1, 3), np.uint8)), "image_*"),
         "10,000 x 1": (pictures.encoded(np.zeros((1, 10_000, 3), np.uint8)), "image_*"),
@@ -56,7 +57,7 @@ def _wrong_sizes() -> Iterator[Row]:
 
 
 def _refused_row(name: str, path: str, at: str, file: bytes, kind: str) -> Row:
-    dot = pictures.one_bit_png(8, 8)
+    dot = black_png(8, 8)
     values = {each: file if each == at else dot for each in IMAGE_FIELDS[path]}
     return Row("image", f"{name} in {at}", path, sent(path, values), place=("body", at), kind=kind)
 

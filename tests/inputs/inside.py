@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from faces import feature
-from tests.inputs import pictures
+from tests.e2e.running import black_png
 from tests.inputs.table import JSON_FIELDS, MARK, Given, Row, as_base64, one_face, sent
 
 DETECT = ("/v1/detect", "/v1/file/detect")
@@ -57,7 +57,7 @@ def base64_texts() -> Iterator[Row]:
 
 def _beside_harmless(path: str, values: dict[str, str], given: Given) -> dict[str, Any]:
     """A black dot or a feature in every other field, so that the error is this one's."""
-    dot = as_base64(pictures.one_bit_png(8, 8))
+    dot = as_base64(black_png(8, 8))
     return {"json": {each: given.feature if "feature" in each else dot for each in JSON_FIELDS[path]} | values}
 
 

@@ -192,8 +192,3 @@ def foreign() -> dict[str, bytes]:
         "zeros": b"\0" * 1000,
         "one byte": b"\xff",
     }
-
-
-def one_bit_png(width: int, height: int) -> bytes:
-    """All black: some kilobytes, whatever the size."""
-    return png(width, height, 1, 0, bytes(1 + (width + 7) // 8) * height)
