@@ -141,6 +141,7 @@ def test_any_texts_are_keys_or_told_without_them(texts: list[str]) -> None:
     else:
         assert keys.name_of(b"") is None
         assert len(keys) <= len(texts)
+        assert all(text.strip().isascii() and text.strip().isprintable() for text in texts)
         return
     assert told.startswith(VARIABLE)
     assert not [text for text in texts if len(text) > 20 and text in told]

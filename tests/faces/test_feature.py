@@ -91,9 +91,13 @@ def test_no_changed_byte_goes_unnoticed(vector: Any, fingerprint: bytes, data: s
         decode(bytes(whole), fingerprint, len(vector))
 
 
-@given(st.binary(max_size=100), st.binary(max_size=100), st.integers(0, 30))
+# NaN, infinities and zeros among them.
+ANY_BODY = arrays("<f4", st.integers(0, 3), elements=st.floats(width=32)).map(lambda each: each.tobytes()) | st.binary()
+
+
+@given(st.binary(max_size=100), ANY_BODY, st.integers(0, 3))
 def test_any_bytes_are_a_vector_or_a_feature_error(header: bytes, body: bytes, dimensions: int) -> None:
-    made = b"FBFT\1\1" + dimensions.to_bytes(2, "little") + FINGERPRINT + body
+    made = b"FBFT\1\1" + (len(body) // 4).to_bytes(2, "little") + FINGERPRINT + body
     for data in (header, header + body, made, made + zlib.crc32(made).to_bytes(4, "little")):
         try:
             vector = decode(data, FINGERPRINT, dimensions)
@@ -101,6 +105,7 @@ def test_any_bytes_are_a_vector_or_a_feature_error(header: bytes, body: bytes, d
             continue
         assert vector.shape == (dimensions,)
         assert np.isfinite(vector).all()
+        assert vector.any()
         assert encode(vector, FINGERPRINT) == data
 
 
