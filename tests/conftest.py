@@ -17,8 +17,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from runners.onnx import cuda_devices
 
-# The same examples each time, on a machine that may be busy.
+# The same examples each time, on a machine that may be busy; make fuzz asks for many, and others each time.
 settings.register_profile("tests", derandomize=True, deadline=None, database=None)
+settings.register_profile("many", max_examples=2000, deadline=None, database=None)
 settings.load_profile("tests")
 
 
