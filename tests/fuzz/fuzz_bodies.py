@@ -7,7 +7,6 @@ The first byte picks the endpoint and the content type, the others are the body.
 
 import asyncio
 import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,7 +56,6 @@ def guarded_app() -> gate.Gate:
 
 APP = guarded_app()
 LOOP = asyncio.new_event_loop()
-logging.getLogger("python_multipart").setLevel(logging.ERROR)  # one line for each broken form
 
 
 def target(data: bytes) -> None:
