@@ -16,7 +16,7 @@ VARIANT ?= cuda
 IMAGE ?= facebento
 BACKEND ?= docker
 
-.PHONY: help serve models test test-image check format lock bento image clean
+.PHONY: help serve models test test-image fuzz check format lock bento image clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -32,6 +32,12 @@ test: .venv/dev models ## all tests that this machine can run
 test-image: export VARIANT = cpu
 test-image: .venv/dev models ## build and run the real image; needs podman, buildah and root
 	@.venv/bin/pytest -m image
+
+# How long for each of the three.
+SECONDS ?= 300
+fuzz: .venv/dev models ## fuzz images, features and bodies for SECONDS (300) each, then try many made-up requests
+	@for each in image feature bodies; do .venv/bin/python -m tests.fuzz.fuzz_$$each --seconds $(SECONDS) || exit 1; done
+	@.venv/bin/pytest --hypothesis-profile many tests/api tests/faces tests/e2e/test_openapi.py
 
 check: .venv/dev ## linters, types, and whether the packages fit together
 	.venv/bin/ruff check

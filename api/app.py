@@ -12,6 +12,12 @@ from api.gate import ADMITTED, KEY_HEADER
 from api.schemas import ErrorResponse, HTTPValidationError
 
 INVALID: dict[int | str, dict[str, Any]] = {422: {"model": HTTPValidationError, "description": "Validation Error"}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorResponse, "description": "There is none of this name"}
+}
+UNAVAILABLE: dict[int | str, dict[str, Any]] = {
+    503: {"model": ErrorResponse, "description": "Starting, stopping, or a runner is down; see Retry-After"}
+}
 
 # What the gate and the runners may answer to any of the guarded endpoints.
 GUARDED: dict[int | str, dict[str, Any]] = {
@@ -20,7 +26,7 @@ GUARDED: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorResponse, "description": "The body is too large"},
     **INVALID,
     429: {"model": ErrorResponse, "description": "More requests than the service admits; see Retry-After"},
-    503: {"model": ErrorResponse, "description": "Starting, stopping, or a runner is down; see Retry-After"},
+    **UNAVAILABLE,
     504: {"model": ErrorResponse, "description": "The request's deadline passed"},
 }
 

@@ -9,7 +9,7 @@ import bentoml
 from fastapi import APIRouter, Depends
 
 import api
-from api.app import INVALID
+from api.app import INVALID, NOT_FOUND, UNAVAILABLE
 from api.errors import ModelNotFoundError
 from api.schemas import Health
 from models.catalog import ModelDescription
@@ -42,7 +42,7 @@ async def health(served: Current) -> Health:
     return Health(status="ok", ready=served.ready)
 
 
-@info_api.get("/info/server", summary="Basic version information of the server.")
+@info_api.get("/info/server", summary="Basic version information of the server.", responses=UNAVAILABLE)
 async def server_info(served: Current) -> dict[str, Any]:
     placements = served.placements()
     return {
@@ -61,7 +61,11 @@ async def model_names(served: Current) -> dict[str, list[str]]:
     return {"models": [model.id for model in served.models]}
 
 
-@info_api.get("/info/model/{model_name}", summary="Configuration of one named inference model.", responses=INVALID)
+@info_api.get(
+    "/info/model/{model_name}",
+    summary="Configuration of one named inference model.",
+    responses={**NOT_FOUND, **INVALID},
+)
 async def model_details(model_name: str, served: Current) -> dict[str, Any]:
     for model in served.models:
         if model.id == model_name:

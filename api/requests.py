@@ -1,5 +1,6 @@
 """How a request's body is read: JSON straight into its model, forms without touching the disk."""
 
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,6 +15,8 @@ from api.errors import detail
 
 # A file part beyond this goes to a temporary file on disk. No picture does: the gate's cap on bodies bounds the memory.
 MultiPartParser.spool_max_size = sys.maxsize
+# It warns of each form that it can't read, which whoever sent it is told: nothing for a client to fill a log with.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class _JsonRequest(Request):

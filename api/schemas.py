@@ -37,11 +37,19 @@ class _JsonBody(BaseModel):
         return Payload(field, getattr(self, field))
 
 
+def _whole_float(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# In JSON a number is a number: "7" and 1.5 are refused. 7.0 is the integer 7, for JSON Schema and for clients whose
+# language has one kind of numbers. In a form a number is text.
+_INTEGER = BeforeValidator(_whole_float)
+
+
 class DetectReqBody(_JsonBody):
-    # In JSON a number is a number: "7" and 1.5 are refused. In a form it is text.
-    seq: Annotated[StrictInt, _SEQ] = 0
-    maxResults: Annotated[StrictInt, _RESULTS] = 750  # noqa: N815
-    detectSortType: Annotated[StrictInt, _SORT_TYPE] = 0  # noqa: N815
+    seq: Annotated[StrictInt, _SEQ, _INTEGER] = 0
+    maxResults: Annotated[StrictInt, _RESULTS, _INTEGER] = 750  # noqa: N815
+    detectSortType: Annotated[StrictInt, _SORT_TYPE, _INTEGER] = 0  # noqa: N815
     image: Annotated[str, _IMAGE]
 
 
@@ -51,7 +59,7 @@ class FeatureReqBody(_JsonBody):
 
 class MultiFeatureReqBody(_JsonBody):
     image: Annotated[str, _IMAGE]
-    maxResults: Annotated[StrictInt, _RESULTS] = 128  # noqa: N815
+    maxResults: Annotated[StrictInt, _RESULTS, _INTEGER] = 128  # noqa: N815
 
 
 class EmbeddingsReqBody(_JsonBody):
@@ -60,7 +68,7 @@ class EmbeddingsReqBody(_JsonBody):
 
 class MultiEmbeddingsReqBody(_JsonBody):
     image: Annotated[str, _IMAGE]
-    maxResults: Annotated[StrictInt, _RESULTS] = 128  # noqa: N815
+    maxResults: Annotated[StrictInt, _RESULTS, _INTEGER] = 128  # noqa: N815
 
 
 class ScoreReqBody(_JsonBody):
@@ -95,14 +103,15 @@ def _is_whole(value: object) -> object:
     return value
 
 
-# Without the check pydantic takes 1_000 and 7.0 for whole numbers too.
-_Whole = Annotated[int, BeforeValidator(_is_whole)]
+# Without the check pydantic takes 1_000 and 7.0 for whole numbers too. It comes last: bounds behind it would be checked
+# and not described.
+_WHOLE = BeforeValidator(_is_whole)
 
 
 class DetectForm(_FormBody):
-    seq: Annotated[_Whole, _SEQ] = 0
-    maxResults: Annotated[_Whole, _RESULTS] = 750  # noqa: N815
-    detectSortType: Annotated[_Whole, _SORT_TYPE] = 0  # noqa: N815
+    seq: Annotated[int, _SEQ, _WHOLE] = 0
+    maxResults: Annotated[int, _RESULTS, _WHOLE] = 750  # noqa: N815
+    detectSortType: Annotated[int, _SORT_TYPE, _WHOLE] = 0  # noqa: N815
     image: _File
 
 

@@ -10,11 +10,17 @@ import pytest
 import skimage.data
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
+from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
 from runners.onnx import cuda_devices
+
+# The same examples each time, on a machine that may be busy; make fuzz asks for many, and others each time.
+settings.register_profile("tests", derandomize=True, deadline=None, database=None)
+settings.register_profile("many", max_examples=2000, deadline=None, database=None)
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from api.keys import LONGEST_BYTES, KeyRing, Keys, read_keys
+from api.keys import LONGEST_BYTES, Key, KeyRing, Keys, read_keys
 
 VARIABLE = "FACEBENTO_API_KEYS"
 
@@ -280,3 +282,29 @@ def test_a_file_that_is_still_being_written_is_not_taken_yet(file: File, monkeyp
 
     following(file, scenario)
     assert reads == [6]
+
+
+TEXTS = (
+    st.text() | st.text(st.sampled_from("ab01=:, .-_\n\0é")) | st.from_regex(r"[a-z.]{0,9}=?(sha256:)?[0-9a-f]{0,70}=*")
+)
+
+
+@given(st.lists(TEXTS))
+def test_any_texts_are_keys_or_told_without_them(texts: list[str]) -> None:
+    try:
+        keys = read_keys([(VARIABLE, texts)])
+    except ValueError as error:
+        told = str(error)
+    else:
+        assert keys.find(b"") is None
+        assert len(keys) <= len(texts)
+        assert all(text.strip().isascii() and text.strip().isprintable() for text in texts)
+        return
+    assert told.startswith(VARIABLE)
+    assert not [text for text in texts if len(text) > 20 and text in told]
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1))
+def test_any_key_that_a_header_can_carry_is_one_when_named(key: str) -> None:
+    assume(key.strip("=") and not key.startswith("sha256:"))
+    assert read_keys([(VARIABLE, [f"alice={key}"])]).find(key.encode()) == Key("alice")

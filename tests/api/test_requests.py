@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import tracemalloc
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -167,6 +168,12 @@ def test_a_form_that_is_none_is_the_clients_fault(post: Ask, body: bytes) -> Non
     answer = post("/form", content=body, headers=BOUNDARY)
     assert answer.status_code in {400, 422}
     assert MARK not in answer.text
+
+
+@pytest.mark.parametrize("body", [b"--abc\r\n", b"--xyz\r\n: \0\r\n\r\n", b"--xyz\rx"])
+def test_a_broken_form_is_nothing_for_the_log(post: Ask, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    assert post("/form", content=body, headers=BOUNDARY).status_code == 400
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_form_of_1001_parts_is_refused(post: Ask) -> None:

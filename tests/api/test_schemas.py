@@ -1,7 +1,10 @@
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from api.schemas import (
@@ -33,7 +36,7 @@ def test_defaults_are_the_contracts(body: type[BaseModel], defaults: dict[str, i
 
 
 @pytest.mark.parametrize("body", [DetectReqBody, MultiFeatureReqBody, MultiEmbeddingsReqBody])
-@pytest.mark.parametrize("value", [0, -1, 751, 10**9, 10**30, 1.5, 7.0, "7", True, None, [7], float("nan")])
+@pytest.mark.parametrize("value", [0, -1, 751, 10**9, 10**30, 1.5, "7", True, None, [7], float("nan")])
 def test_max_results_is_a_whole_number_from_1_to_750(body: type[BaseModel], value: Any) -> None:
     with pytest.raises(ValidationError) as told:
         body.model_validate({"image": "", "maxResults": value})
@@ -45,10 +48,41 @@ def test_max_results_at_its_limits(value: int) -> None:
     assert DetectReqBody(image="", maxResults=value).maxResults == value
 
 
-@pytest.mark.parametrize("value", [-1, 4, 9, "0", 0.0, False])
+@pytest.mark.parametrize("value", [-1, 4, 9, "0", 0.5, False])
 def test_the_sort_type_is_0_to_3(value: Any) -> None:
     with pytest.raises(ValidationError):
         DetectReqBody.model_validate({"image": "", "detectSortType": value})
+
+
+@pytest.mark.parametrize("text", ["7.0", "7e0", "0.7E+1", "70e-1"])
+def test_a_whole_number_may_be_written_as_any_number(text: str) -> None:
+    body = DetectReqBody.model_validate_json(f'{{"image": "", "maxResults": {text}, "seq": {text}}}')
+    assert (body.maxResults, body.seq) == (7, 7)
+    assert isinstance(body.seq, int)
+
+
+NUMBERS = st.integers() | st.floats() | st.text(max_size=5) | st.booleans() | st.none()
+FIELDS = st.sampled_from(["image", "maxResults", "detectSortType", "seq", "other"])
+DOCUMENTS = st.recursive(NUMBERS, lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner), max_leaves=10)
+
+
+@given(st.dictionaries(FIELDS, DOCUMENTS) | DOCUMENTS)
+@example({"image": "", "seq": 1e308})
+def test_any_json_is_a_body_within_the_limits_or_a_validation_error(document: Any) -> None:
+    try:
+        body = DetectReqBody.model_validate_json(json.dumps(document))
+    except ValidationError:
+        return
+    assert isinstance(body.image, str)
+    assert 1 <= body.maxResults <= 750
+    assert 0 <= body.detectSortType <= 3
+    assert DetectResponse.model_validate_json(DetectResponse(seq=body.seq, faces=[]).model_dump_json()).seq == body.seq
+
+
+@given(st.binary())
+def test_any_bytes_are_a_body_or_a_validation_error(data: bytes) -> None:
+    with pytest.raises(ValidationError):  # without the field image nothing is a body
+        DetectReqBody.model_validate_json(data)
 
 
 @pytest.mark.parametrize("seq", [0, -1, 2**63, -(2**70)])

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from faces.errors import FeatureInvalidError, FeatureModelMismatchError
+from faces.errors import FeatureError, FeatureInvalidError, FeatureModelMismatchError
 from faces.feature import ScoreMapping, cosine_similarity, decode, encode, usable
 
 FINGERPRINT = bytes(range(16))
@@ -67,6 +70,63 @@ def test_every_truncated_feature_is_noticed() -> None:
     for length in range(len(whole)):
         with pytest.raises(FeatureInvalidError):
             decode(whole[:length], FINGERPRINT, 4)
+
+
+VECTORS = arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
+FINGERPRINTS = st.binary(min_size=16, max_size=16)
+
+
+@given(VECTORS, FINGERPRINTS)
+def test_any_vector_with_a_direction_comes_back_to_the_bit(vector: Any, fingerprint: bytes) -> None:
+    assume(vector.any())
+    found = decode(encode(vector, fingerprint), fingerprint, len(vector))
+    assert found.tobytes() == vector.tobytes()
+
+
+@given(VECTORS, FINGERPRINTS, st.data())
+def test_no_changed_byte_goes_unnoticed(vector: Any, fingerprint: bytes, data: st.DataObject) -> None:
+    whole = bytearray(encode(vector, fingerprint))
+    whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(FeatureInvalidError):
+        decode(bytes(whole), fingerprint, len(vector))
+
+
+# NaN, infinities and zeros among them.
+ANY_BODY = arrays("<f4", st.integers(0, 3), elements=st.floats(width=32)).map(lambda each: each.tobytes()) | st.binary()
+
+
+@given(st.binary(max_size=100), ANY_BODY, st.integers(0, 3))
+def test_any_bytes_are_a_vector_or_a_feature_error(header: bytes, body: bytes, dimensions: int) -> None:
+    made = b"FBFT\1\1" + (len(body) // 4).to_bytes(2, "little") + FINGERPRINT + body
+    for data in (header, header + body, made, made + zlib.crc32(made).to_bytes(4, "little")):
+        try:
+            vector = decode(data, FINGERPRINT, dimensions)
+        except FeatureError:
+            continue
+        assert vector.shape == (dimensions,)
+        assert np.isfinite(vector).all()
+        assert vector.any()
+        assert encode(vector, FINGERPRINT) == data
+
+
+FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(arrays(np.float32, 5, elements=FINITE), arrays(np.float32, 5, elements=FINITE))
+def test_the_similarity_of_any_two_vectors_is_a_cosine(first: Any, second: Any) -> None:
+    assume(first.any() and second.any())
+    assert -1 <= cosine_similarity(first, second) <= 1
+    assert cosine_similarity(first, first) > 0.999999
+
+
+@given(st.floats(-0.999999, 0.999999), st.floats(0.01, 1000), st.floats(-1, 1), st.floats(-1, 1))
+def test_any_mapping_keeps_the_order_and_stays_a_share(
+    point: float, steepness: float, one: float, other: float
+) -> None:
+    mapping = ScoreMapping(point, steepness)
+    low, high = (mapping.score(cosine) for cosine in sorted((one, other)))
+    assert 0 <= low <= high <= 1
+    assert mapping.score(point) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
