@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import stages
 from api.errors import UNFORESEEN
-from api.gate import ADMITTED
+from api.gate import ADMITTED, CLIENT_GONE
 from api.metrics import Requests
 
 log = logging.getLogger("facebento.access")
@@ -22,7 +22,6 @@ log = logging.getLogger("facebento.access")
 ID_HEADER = b"x-request-id"
 UNKNOWN = "/unknown"  # stands for every path that is not served
 QUIET = frozenset({"/v1/health"})  # asked for every few seconds: told at debug level only
-CLIENT_GONE = 499  # nginx's: nothing was sent
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})

@@ -8,7 +8,7 @@ from api.errors import TooManyRequestsError
 
 # Waiting that has gone on for longer than this is no burst that will pass, but more than the service can do; and it is
 # over once nobody has waited for as long.
-BURST_S = 0.5
+BURST_S = 1.0
 # Then a newcomer waits this long for a place to come free. Not at all, and clients that come again at once would keep
 # the service busy with refusals; longer, and those who are let in would wait behind those who are not.
 PATIENCE_S = 0.25

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.admission import Admission, Seat
@@ -19,6 +20,7 @@ from api.keys import Keys
 from stages import stage
 
 KEY_HEADER = "x-api-key"
+CLIENT_GONE = 499  # nginx's number: nobody reads it, but BentoML waits for an answer until its own timeout
 ADMITTED = "facebento.key_name"  # in the ASGI scope of a request that has passed: the name of its key
 
 
@@ -103,6 +105,7 @@ class Gate:
                 try:
                     body = await self._read(receive, seat)
                     if body is None:
+                        await Response(status_code=CLIENT_GONE)(scope, receive, send)
                         return
                     client.watch(deadline)
                     with stage("wait"):
@@ -112,7 +115,8 @@ class Gate:
                     return
                 await self._app(scope, client.replaying(body), noted)
         except TimeoutError:
-            if client.gone:
+            if client.gone and not started:
+                await Response(status_code=CLIENT_GONE)(scope, receive, send)
                 return
             if started or not deadline.expired():
                 raise

@@ -110,7 +110,9 @@ def run(test: Callable[[Listening], Awaitable[None]]) -> None:
         async with asyncio.timeout(30), listening() as service:
             await test(service)
 
-    with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:  # uvloop, as in the service
+    with asyncio.Runner(
+        loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()
+    ) as runner:  # uvloop, as in the service
         runner.run(timed())
 
 
@@ -499,5 +501,5 @@ def test_the_limit_follows_the_files_that_may_be_open(
     connections.install()
     assert limits["now"] == (raised or soft, hard)
     assert connections.max_connections() == connections_
-    served: Any = uvicorn.Config("nothing")
+    served: Any = uvicorn.Config("nothing", log_config=None)
     assert uvicorn.importer.import_from_string(uvicorn.config.HTTP_PROTOCOLS[served.http]) is Connection

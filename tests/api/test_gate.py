@@ -373,7 +373,8 @@ def test_a_cancelled_request_frees_its_place() -> None:
 def test_a_client_that_goes_half_way_frees_its_place() -> None:
     guarded = gate(untouched, max_in_flight=1)
     for _ in range(3):
-        assert through(guarded, Exchange(chunks=[b"x"], disconnects=True)).sent == []
+        # Nobody reads it. BentoML's timeout would wait for it.
+        assert through(guarded, Exchange(chunks=[b"x"], disconnects=True)).status == 499
 
 
 @pytest.mark.parametrize("places", [0, 1])
@@ -394,7 +395,7 @@ def test_work_for_a_client_that_has_gone_is_dropped(places: int) -> None:
                     await asyncio.sleep(0)
             exchange.gone.set()
             await asyncio.wait_for(request, 5)
-            assert exchange.sent == []
+            assert exchange.status == 499
         assert app.cancelled == 3 * places
 
     asyncio.run(scenario())

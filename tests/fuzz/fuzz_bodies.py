@@ -13,8 +13,8 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["api", "python_multipart", "starlette.formparsers"]):
+    from api import admission, endpoints, gate, keys
     from api import app as apps
-    from api import endpoints, gate, keys
 
 from faces.detection import Face, Order
 from faces.errors import ImageCorruptError
@@ -50,7 +50,14 @@ def guarded_app() -> gate.Gate:
     inner.dependency_overrides[endpoints.current_pipeline] = NoModels
     names = keys.read_keys([("FACEBENTO_API_KEYS", [KEY.decode()])])
     return gate.Gate(
-        inner, guarded=lambda _: True, keys=names, max_body_bytes=MAX_BYTES, max_in_flight=1, deadline_s=30
+        inner,
+        guarded=lambda _: True,
+        keys=lambda: names,
+        admission=admission.Admission(
+            places=lambda: 1, max_in_flight=1, max_body_memory_bytes=MAX_BYTES, patience_s=30
+        ),
+        max_body_bytes=MAX_BYTES,
+        deadline_s=30,
     )
 
 
@@ -77,7 +84,10 @@ async def ask(path: str, content_type: bytes, body: bytes) -> tuple[int, bytes]:
     answered: list[Any] = []
 
     async def receive() -> dict[str, Any]:
-        piece, more = next(pieces)
+        if (left := next(pieces, None)) is None:
+            await asyncio.Event().wait()  # the client stays until it is answered
+            raise AssertionError
+        piece, more = left
         return {"type": "http.request", "body": piece, "more_body": more}
 
     async def send(message: Any) -> None:
