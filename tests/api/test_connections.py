@@ -189,6 +189,7 @@ def test_a_head_that_began_during_an_answer_has_its_own_time() -> None:
         writer.write(GET.replace(b"open", b"slow"))
         await until(lambda: service.app.running == 1)
         [connection] = service.state.connections
+        assert isinstance(connection, Connection)
         connection.timeout_keep_alive = 0  # of an idle connection, which this is not
         writer.write(GET[:10])
         await asyncio.sleep(0.02)
