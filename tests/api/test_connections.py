@@ -470,7 +470,7 @@ def test_when_all_are_at_work_the_next_is_told_to_come_again(monkeypatch: pytest
     run(test)
 
 
-def test_a_server_that_stops_waits_for_answers_only() -> None:
+def test_a_server_that_stops_waits_for_answers_only(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(service: Listening) -> None:
         reader, writer = await service.open()
         writer.write(GET.replace(b"open", b"slow"))
@@ -486,6 +486,7 @@ def test_a_server_that_stops_waits_for_answers_only() -> None:
         service.app.go_on.set()
         assert b"connection: close" in await reader.read()
 
+    monkeypatch.setattr(PoliteTransport, "linger_s", 60)
     run(test)
 
 
