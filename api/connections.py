@@ -240,22 +240,22 @@ class Connection(HttpToolsProtocol):
     def _check_headers(self) -> None:
         """What the parser lets pass, though a proxy before the service may understand it in another way."""
         version = self.parser.get_http_version()
-        hosts = encodings = 0
+        hosts, encoded = 0, False
         size = len(self.url)
         for name, value in self.headers:
             size += len(name) + len(value)
             if name == b"host":
                 hosts += 1
             elif name == b"transfer-encoding":
-                encodings += 1
+                encoded = True
                 if value.lower() != b"chunked":
                     self._wrong("Of the transfer codings only chunked is read.")
         if size > self.max_head_bytes:
             self._head_is_large()
-        if version not in ("1.0", "1.1") or (version == "1.0" and encodings):
+        if version not in ("1.0", "1.1") or (version == "1.0" and encoded):
             self._wrong("The service speaks HTTP/1.1, and HTTP/1.0 without transfer codings.")
-        if hosts > 1 or (version == "1.1" and not hosts) or encodings > 1:
-            self._wrong("There must be one Host header, and one Transfer-Encoding at most.")
+        if hosts > 1 or (version == "1.1" and not hosts):
+            self._wrong("There must be one Host header.")
 
     def on_body(self, body: bytes) -> None:
         self._events += 1

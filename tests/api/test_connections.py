@@ -185,6 +185,24 @@ def test_the_time_of_a_head_is_that_of_each_request() -> None:
 
 
 @pytest.mark.usefixtures("hurried")
+def test_a_head_that_began_during_an_answer_has_its_own_time() -> None:
+    async def test(service: Listening) -> None:
+        reader, writer = await service.open()
+        writer.write(GET.replace(b"open", b"slow"))
+        await until(lambda: service.app.running == 1)
+        [connection] = service.state.connections
+        assert isinstance(connection, Connection)
+        connection.timeout_keep_alive = 0  # of an idle connection, which this is not
+        writer.write(GET[:10])
+        await asyncio.sleep(0.02)
+        service.app.go_on.set()
+        answers = await reader.read()
+        assert refusal(answers[answers.index(b"HTTP/1.1 408") :]) == 408
+
+    run(test)
+
+
+@pytest.mark.usefixtures("hurried")
 def test_a_body_may_take_longer_than_a_head() -> None:
     async def test(service: Listening) -> None:
         reader, writer = await service.open()
@@ -436,6 +454,7 @@ def test_when_there_are_too_many_those_that_wait_longest_go(monkeypatch: pytest.
         assert (await busy.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
 
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 8)
+    monkeypatch.setattr(Connection, "head_s", 60)
     run(test)
 
 
@@ -453,7 +472,7 @@ def test_when_all_are_at_work_the_next_is_told_to_come_again(monkeypatch: pytest
     run(test)
 
 
-def test_a_server_that_stops_waits_for_answers_only() -> None:
+def test_a_server_that_stops_waits_for_answers_only(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(service: Listening) -> None:
         reader, writer = await service.open()
         writer.write(GET.replace(b"open", b"slow"))
@@ -469,6 +488,7 @@ def test_a_server_that_stops_waits_for_answers_only() -> None:
         service.app.go_on.set()
         assert b"connection: close" in await reader.read()
 
+    monkeypatch.setattr(PoliteTransport, "linger_s", 60)
     run(test)
 
 
