@@ -9,7 +9,7 @@ from bentoml._internal.marshal.dispatcher import CorkDispatcher, Optimizer
 
 from models import store
 from runners.base import RunnerOptions
-from runners.batching import PromptOptimizer
+from runners.batching import PromptDispatcher, PromptOptimizer
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
 
@@ -46,6 +46,37 @@ def test_a_lone_request_after_a_burst_is_not_held_back(monkeypatch: pytest.Monke
 def test_bentomls_own_holds_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Why this is here: once this fails, runners/batching.py can go."""
     assert asyncio.run(lone_request_after_a_burst(Optimizer(300), monkeypatch)) == "none in time"
+
+
+def test_a_queue_that_nobody_waits_for_makes_no_batch() -> None:
+    batches: list[Sequence[str]] = []
+
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def answer(batch: Sequence[str]) -> Sequence[str]:
+            batches.append(batch)
+            await go.wait()
+            return batch
+
+        dispatcher = PromptDispatcher(CorkDispatcher(300_000, 1, fallback=str, get_batch_size=lambda _: 1))
+        call = dispatcher(answer)
+        first, gone = asyncio.create_task(call("first")), asyncio.create_task(call("gone"))
+        async with asyncio.timeout(5):
+            while not batches:  # noqa: ASYNC110  there is no event to wait for
+                await asyncio.sleep(0.001)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            go.set()
+            assert await first == "first"
+            while dispatcher._queue:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            assert await call("last") == "last"
+        dispatcher.shutdown()
+
+    asyncio.run(scenario())
+    assert batches == [("first",), ("last",)]
 
 
 def test_both_runners_batch_that_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,9 +258,13 @@ def test_the_bytes_that_wait_are_bounded_as_well(monkeypatch: pytest.MonkeyPatch
             await until(lambda: gated.arrived == 1)
             with pytest.raises(RunnerUnavailableError, match="waiting"):
                 await call(1)
-            gated.let_go(100)
+            gated.let_go(50)
             assert len(await large) == 200
-            assert (await call(1)).tolist() == [[1]]
+            # Its bytes count no more.
+            small = [call(1), call(2)]
+            await until(lambda: gated.arrived == 3)
+            gated.let_go()
+            assert [answer.tolist() for answer in await asyncio.gather(*small)] == [[[1]], [[2]]]
 
     asyncio.run(scenario())
 
