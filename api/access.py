@@ -60,9 +60,6 @@ class Entrance:
         self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # there is none, and BentoML's metrics would count it by its path
-            await send({"type": "websocket.close"})
-            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -290,13 +290,6 @@ def test_a_refusal_has_its_reason(site: MakeSite) -> None:
         assert counted("facebento_refusals_total", reason=reason) == before + 1
 
 
-def test_a_websocket_ends_before_anything_counts_its_path(site: MakeSite) -> None:
-    made = site(answering)
-    assert made.request("/needle", kind="websocket") == {}
-    assert made.sent == [{"type": "websocket.close"}]
-    assert made.seen_by_bentoml == []
-
-
 def test_lifespan_goes_straight_through() -> None:
     seen = []
 

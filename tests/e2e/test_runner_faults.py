@@ -78,7 +78,9 @@ def test_a_runner_that_is_killed_at_work_ends_what_it_had_and_is_replaced(new_se
 
 def test_the_deadline_reaches_the_runners(new_server: NewServer) -> None:
     # So slow that most of the burst is late.
-    server = new_server(FACEBENTO_DEADLINE_S="1.5", FACEBENTO_DEVICE="cpu", FACEBENTO_THREADS="1")
+    server = new_server(
+        FACEBENTO_DEADLINE_S="1.5", FACEBENTO_DEVICE="cpu", FACEBENTO_THREADS="1", FACEBENTO_MAX_CONCURRENCY="80"
+    )
     server.start()
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
     statuses = Counter(response.status_code for response in asyncio.run(burst(server, 80, photo)))
