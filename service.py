@@ -19,6 +19,7 @@ from api.app import create_app
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
+from memory import return_freed_memory
 from models import packing, store
 from models.catalog import describe
 from models.errors import ModelError, ModelNotStoredError
@@ -120,6 +121,7 @@ class FaceService:
     def __init__(self) -> None:
         for line in settings.unknown_variables():
             log.warning(line)
+        return_freed_memory()
         self._sockets = keep_sockets()
         self.runners = {
             "detector": RunnerClient("detector", detector_model.tag, lambda: self.detector),
@@ -133,6 +135,7 @@ class FaceService:
             embedder=embedder_model.description,
             decode_threads=configured.decode_threads,
             max_pixels=configured.max_pixels,
+            max_image_memory_bytes=configured.max_image_memory_bytes,
         )
 
     @bentoml.on_startup

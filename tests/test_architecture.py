@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("api", "cli", "faces", "models", "runners")
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [ROOT / "pipeline.py", ROOT / "service.py", *(f for p in PACKAGES for f in (ROOT / p).rglob("*.py"))]
+    for path in [*ROOT.glob("*.py"), *(f for p in PACKAGES for f in (ROOT / p).rglob("*.py"))]
 )
 WEB = {"aiohttp", "bentoml", "fastapi", "fastapi_offline", "httpx", "requests", "starlette", "uvicorn"}
 

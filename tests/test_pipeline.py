@@ -79,6 +79,7 @@ class Runners:
             embedder=EMBEDDER,
             decode_threads=2,
             max_pixels=1_000_000,
+            max_image_memory_bytes=100_000_000,
         )
 
 
@@ -294,4 +295,5 @@ def test_a_model_of_the_other_role_is_refused(runners: Runners, detector: Any, e
             embedder=embedder,
             decode_threads=1,
             max_pixels=1,
+            max_image_memory_bytes=1,
         )
