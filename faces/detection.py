@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import cv2
 import numpy as np
@@ -40,6 +41,10 @@ class View:
     height: int
 
 
+# In pixels; float32 counts every one up to here.
+_FARTHEST: Final = 2.0**24
+
+
 class Order(IntEnum):
     """How faces are ranked. The values are the contract's `detectSortType`."""
 
@@ -72,6 +77,7 @@ def read_candidates(
     """
     rows = candidates[candidates[:, 4] > score_threshold].astype(np.float64)
     places = np.delete(rows, 4, axis=1).reshape(-1, 7, 2) * (view.across, view.down) - (view.left, view.top)
+    places = places.clip(-_FARTHEST, _FARTHEST)
     corners, points = places[:, :2], places[:, 2:].astype(np.float32)
     boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1)
     kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 4].tolist(), score_threshold, iou_threshold)
