@@ -29,8 +29,8 @@ MAX_SIDE: Final = 32_767
 # On a canvas of 640 the short side of a narrower picture has less than 10 pixels: too few for any face.
 MAX_ASPECT: Final = 64
 # A scan of a progressive JPEG can be 60 bytes long and takes a pass over all pixels: without a limit a file of 10 MB
-# keeps a thread busy for many minutes. This lets 100 scans of 50 megapixels pass; encoders write 10 to 20.
-MAX_SCANNED_PIXELS: Final = 5_000_000_000
+# keeps a thread busy for hours. This lets 50 scans of 50 megapixels pass, 3 seconds of work; encoders write 10 to 20.
+MAX_SCANNED_PIXELS: Final = 2_500_000_000
 REDUCTIONS: Final = (8, 4, 2)  # libjpeg's: a pixel for so many by so many
 # For each pixel: libwebp's frame and the one before it, and the file of raw pixels that Pillow makes of a frame.
 _WEBP_DECODER_BYTES: Final = 12
@@ -196,7 +196,7 @@ def _header(image: Image.Image, fmt: str, data: bytes) -> Header:
     decoder_bytes = 0.0
     if fmt == "WEBP":
         decoder_bytes = _WEBP_DECODER_BYTES
-    elif isinstance(image, JpegImageFile) and (scans := _scans(image, data)) > 1:
+    elif isinstance(image, JpegImageFile) and (scans := _scans(image, data)):
         if scans * width * height > MAX_SCANNED_PIXELS:
             raise ImageTooManyScansError(
                 f"The JPEG has up to {scans} scans of {width} x {height} pixels, which would take too long to decode. "
@@ -209,7 +209,7 @@ def _header(image: Image.Image, fmt: str, data: bytes) -> Header:
 
 
 def _scans(image: JpegImageFile, data: bytes) -> int:
-    """How many scans follow that the decoder has to gather before there is a pixel; 1 where it gathers none.
+    """How many scans follow that the decoder has to gather before there is a pixel; 0 where it gathers none.
 
     Never too few: a scan begins with these two bytes, which stand nowhere in its coded data. What follows the picture
     may have them too.
@@ -220,7 +220,7 @@ def _scans(image: JpegImageFile, data: bytes) -> int:
     header = b"\xff\xda" + (6 + 2 * components).to_bytes(2, "big") + bytes([components])
     begin = behind - 2 - (6 + 2 * components)
     whole = "progressive" not in image.info and data[begin : begin + 5] == header
-    return 1 if whole else 1 + data.count(b"\xff\xda", behind)
+    return 0 if whole else 1 + data.count(b"\xff\xda", behind)
 
 
 def _picture(image: Image.Image, header: Header, reduction: int) -> Picture:
