@@ -90,7 +90,7 @@ def realign(crop: Pixels, template: Template, size: int) -> NDArray[np.uint8]:
 
 def _transform(face: Face, template: Template, size: int) -> NDArray[np.float64]:
     matrix = similarity(face.landmarks, template)
-    side = max(face.right - face.left, face.bottom - face.top)
+    side = max(1, face.right - face.left, face.bottom - face.top)  # a face cut at a corner can be all but nothing
     if size / 10_000 < math.hypot(matrix[0, 0], matrix[1, 0]) < 10 * size / side:
         return matrix
     # Landmarks that (all but) coincide, which would show less than a tenth of the box, or that lie in no way as a

@@ -234,3 +234,12 @@ def test_realign_of_an_aligned_crop_is_nearly_what_aligning_gives(astronaut: Pix
     [again] = realign(align([(picture(astronaut), found)], ARCFACE_TEMPLATE, 112)[0], SQUARE, 150)
     middle = np.s_[40:110, 40:110]
     assert abs(direct[middle].astype(int) - again[middle].astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize("side", [1e-3, 1e-30, 1e-310])
+def test_a_face_of_next_to_nothing_is_cut_out(side: float) -> None:
+    for landmarks in (placed(1, 0, 0, 0), np.full((5, 2), 1e-30, np.float32)):
+        [crop] = align(
+            [(picture(np.full((50, 50, 3), 255, np.uint8)), face(landmarks, (0, 0, side, side)))], SQUARE, 150
+        )
+        assert crop.shape == (150, 150, 3)
