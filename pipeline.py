@@ -28,7 +28,7 @@ T = TypeVar("T")
 Rows = Any  # what a runner takes and gives: an array with a row for each image or face
 
 # Pixels that a reduced picture has left for each of the canvas, across and down. With one, the detector sees a sharper
-# picture than it sees of the full one, and large faces move by some pixels of the canvas.
+# picture than of the full one, and large faces move by up to two pixels of the canvas; with two by half a pixel.
 SEEN_PER_CANVAS: Final = 2
 CROPS_AT_ONCE: Final = 64
 
