@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-from faces.alignment import ARCFACE_SIZE, align, letterbox, realign
-from faces.detection import Face, Order, read_candidates, select
+from faces.alignment import ARCFACE_SIZE, align, letterbox, realign, reduction_for
+from faces.detection import Face, Order, View, read_candidates, select
+from faces.detection import usable as usable_candidates
 from faces.errors import ImageWrongSizeError, blamed_on
 from faces.feature import Embedding, cosine_similarity, usable
 from faces.feature import decode as decode_feature
 from faces.feature import encode as encode_feature
-from faces.image import Pixels
+from faces.image import Header, Picture, read_header
 from faces.image import decode as decode_image
+from memory import Hold, ImageMemory
 from models.catalog import ModelDescription
 from runners.errors import RunnerUnavailableError
 from stages import found, stage
@@ -24,6 +27,11 @@ log = logging.getLogger("facebento.pipeline")
 
 T = TypeVar("T")
 Rows = Any  # what a runner takes and gives: an array with a row for each image or face
+
+# Pixels that a reduced picture has left for each of the canvas, across and down. With one, the detector sees a sharper
+# picture than of the full one, and large faces move by up to two pixels of the canvas; with two by half a pixel.
+SEEN_PER_CANVAS: Final = 2
+CROPS_AT_ONCE: Final = 64
 
 
 class Upload(Protocol):
@@ -39,22 +47,22 @@ class Upload(Protocol):
 class Scene:
     """An image and the faces found in it."""
 
-    pixels: Pixels
+    header: Header
+    view: View
     faces: list[Face]
 
     def best(self, order: Order, limit: int) -> list[Face]:
-        height, width = self.pixels.shape[:2]
-        return select(self.faces, order, limit, width=width, height=height)
-
-    @property
-    def largest(self) -> Face | None:
-        return next(iter(self.best(Order.AREA, 1)), None)
+        return select(self.faces, order, limit, width=self.view.width, height=self.view.height)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     score: float
     faces: tuple[Face | None, Face | None]  # the largest of each image
+
+
+# The faces that are to be cut out of a picture decoded anew: by the upload's number and the reduction.
+Finer = dict[tuple[int, int], tuple[Header, list[Face]]]
 
 
 class Pipeline:
@@ -72,6 +80,7 @@ class Pipeline:
         embedder: ModelDescription,
         decode_threads: int,
         max_pixels: int,
+        max_image_memory_bytes: int,
     ) -> None:
         """detect, embed: the runners' methods, batch in, batch out. Raises TypeError for a model of the other role."""
         if detector.detector is None or embedder.embedder is None:
@@ -85,27 +94,24 @@ class Pipeline:
         self._fingerprint = bytes.fromhex(embedder.fingerprint)
         self._mapping = self._embedder.score
         self._max_pixels = max_pixels
+        # Twice: as a message to the runner they are copied.
+        self._canvas_bytes = 2 * 3 * self._canvas_size**2
+        self._crop_bytes = 2 * 3 * self._crop_size**2
+        self.memory = ImageMemory(max_image_memory_bytes)
         # Decoding and warping hold the interpreter only briefly: threads do them beside the event loop.
         self._threads = ThreadPoolExecutor(decode_threads, "decode")
 
     async def detect(self, upload: Upload, order: Order, limit: int) -> list[Face]:
-        scene = await self._scene(upload)
-        return scene.best(order, limit)
+        async with self._scenes([upload], crops=0) as (_, [scene], _):
+            return scene.best(order, limit)
 
     async def embed_largest(self, upload: Upload) -> tuple[Face, Embedding] | None:
         """The largest face; None if there is no face."""
-        scene = await self._scene(upload)
-        face = scene.largest
-        if face is None:
-            return None
-        [embedding] = await self._embed([(scene, [face])])
-        return face, embedding
+        return next(iter(await self._embed_best(upload, Order.AREA, 1)), None)
 
     async def embed_all(self, upload: Upload, limit: int) -> list[tuple[Face, Embedding]]:
-        """The faces of highest confidence, embedded as one batch."""
-        scene = await self._scene(upload)
-        faces = scene.best(Order.CONFIDENCE, limit)
-        return list(zip(faces, await self._embed([(scene, faces)]), strict=True))
+        """The faces of highest confidence."""
+        return await self._embed_best(upload, Order.CONFIDENCE, limit)
 
     async def embed_aligned(self, upload: Upload) -> Embedding:
         """The upload is a crop aligned to ArcFace's template; no detector runs."""
@@ -116,16 +122,11 @@ class Pipeline:
 
     async def compare(self, first: Upload, second: Upload) -> Comparison:
         """The largest faces of two images; score 0 where one has none."""
-        scenes = await asyncio.gather(self._scene(first), self._scene(second), return_exceptions=True)
-        for scene in scenes:  # of two broken images, the first one is told
-            if isinstance(scene, BaseException):
-                raise scene
-        a, b = (scene for scene in scenes if isinstance(scene, Scene))
-        one, other = a.largest, b.largest
-        if one is None or other is None:
-            return Comparison(0.0, (one, other))
-        embeddings = await self._embed([(a, [one]), (b, [other])])
-        return Comparison(self._mapping.score(cosine_similarity(*embeddings)), (one, other))
+        (ones, others), embeddings = await self._embed((first, second), Order.AREA, 1)
+        if not ones or not others:
+            return Comparison(0.0, (next(iter(ones), None), next(iter(others), None)))
+        one, other = ones[0], others[0]
+        return Comparison(self._mapping.score(cosine_similarity(embeddings[one], embeddings[other])), (one, other))
 
     def feature(self, embedding: Embedding) -> bytes:
         return encode_feature(embedding, self._fingerprint)
@@ -135,33 +136,94 @@ class Pipeline:
             a, b = await self._in_thread(lambda: (self._read_feature(first), self._read_feature(second)))
         return self._mapping.score(cosine_similarity(a, b))
 
-    async def _scene(self, upload: Upload) -> Scene:
+    @asynccontextmanager
+    async def _scenes(
+        self, uploads: Sequence[Upload], crops: int
+    ) -> AsyncIterator[tuple[Hold, list[Scene], list[Picture]]]:
+        """The faces of each upload, and, if crops are to be cut, the pictures, with memory for both as long as inside.
+
+        crops: how many at a time. Of two uploads that fail in the same step, the first one is told.
+        """
         with stage("decode"):
-            pixels, canvas, scale = await self._in_thread(self._read_image, upload)
-        with stage("detect"):
-            [candidates] = await self._detect_rows(canvas)
-            faces = await self._in_thread(self._read_faces(candidates, pixels, scale))
-        found(len(faces))
-        return Scene(pixels, faces)
+            headers = await _all(self._in_thread(self._read_header, upload) for upload in uploads)
+        reductions = [header.reduction(SEEN_PER_CANVAS * self._canvas_size) for header in headers]
+        read = [
+            partial(self._read_image, upload, reduction, keep=crops > 0)
+            for upload, reduction in zip(uploads, reductions, strict=True)
+        ]
+        peak = sum(header.peak_bytes(reduction) for header, reduction in zip(headers, reductions, strict=True))
+        crops_bytes = crops * self._crop_bytes
+        canvases_bytes = len(uploads) * self._canvas_bytes
+        async with self.memory.hold(peak + canvases_bytes + crops_bytes) as held:
+            with stage("decode"):
+                pictures, canvases, views = zip(
+                    *await _all(held.in_thread(self._threads, each) for each in read), strict=True
+                )
+            kept = [picture for picture in pictures if picture is not None]
+            kept_bytes = sum(picture.pixels.nbytes for picture in kept) + crops_bytes
+            held.shrink(kept_bytes + canvases_bytes)
+            with stage("detect"):
+                answers = await _all(self._detect_rows(canvas) for canvas in canvases)
+                del canvases
+                held.shrink(kept_bytes)
+                faces = await self._in_thread(
+                    lambda: [self._read_faces(*each) for each in zip(answers, views, strict=True)]
+                )
+            found(sum(map(len, faces)))
+            yield held, [Scene(*each) for each in zip(headers, views, faces, strict=True)], kept
 
-    def _read_faces(self, candidates: Rows, pixels: Pixels, scale: float) -> Callable[[], list[Face]]:
-        height, width = pixels.shape[:2]
-        return partial(
-            read_candidates,
-            candidates,
-            scale=scale,
-            width=width,
-            height=height,
-            score_threshold=self._detector.score_threshold,
-            iou_threshold=self._detector.iou_threshold,
-        )
+    async def _embed_best(self, upload: Upload, order: Order, limit: int) -> list[tuple[Face, Embedding]]:
+        [faces], embeddings = await self._embed([upload], order, limit)
+        return [(face, embeddings[face]) for face in faces]
 
-    async def _embed(self, wanted: Sequence[tuple[Scene, list[Face]]]) -> list[Embedding]:
-        if not any(faces for _, faces in wanted):
-            return []
-        with stage("align"):
-            crops = await self._in_thread(self._align, wanted)
-        return await self._embed_crops(crops)
+    async def _embed(
+        self, uploads: Sequence[Upload], order: Order, limit: int
+    ) -> tuple[list[list[Face]], dict[Face, Embedding]]:
+        """The best faces of each upload, and the embedding of each; of none where one of the uploads shows no face.
+
+        A face that shows more than the picture as the detector saw it is cut out of the picture decoded anew, once
+        the memory of the first is given back.
+        """
+        best, embeddings, finer = await self._embed_as_seen(uploads, order, limit)
+        for (number, reduction), (header, faces) in finer.items():
+            crops_bytes = min(len(faces), CROPS_AT_ONCE) * self._crop_bytes
+            async with self.memory.hold(header.peak_bytes(reduction) + crops_bytes) as held:
+                with stage("decode"):
+                    decode = partial(self._decode, uploads[number], reduction)
+                    picture = await held.in_thread(self._threads, decode)
+                held.shrink(picture.pixels.nbytes + crops_bytes)
+                embeddings |= await self._embed_faces(held, [(picture, face) for face in faces])
+                del picture
+        return best, embeddings
+
+    async def _embed_as_seen(
+        self, uploads: Sequence[Upload], order: Order, limit: int
+    ) -> tuple[list[list[Face]], dict[Face, Embedding], Finer]:
+        """The best faces, the embeddings of those that the detector saw well enough, and the others."""
+        async with self._scenes(uploads, min(len(uploads) * limit, CROPS_AT_ONCE)) as (held, scenes, pictures):
+            best = [scene.best(order, limit) for scene in scenes]
+            ready: list[tuple[Picture, Face]] = []
+            finer: Finer = {}
+            for number, (scene, picture, faces) in enumerate(zip(scenes, pictures, best, strict=True)):
+                for face in faces if all(best) else ():
+                    enough = reduction_for(face, self._embedder.template, self._crop_size)
+                    if picture.reduction <= enough:
+                        ready.append((picture, face))
+                    else:
+                        finer.setdefault((number, enough), (scene.header, []))[1].append(face)
+            return best, await self._embed_faces(held, ready), finer
+
+    async def _embed_faces(self, held: Hold, wanted: Sequence[tuple[Picture, Face]]) -> dict[Face, Embedding]:
+        """In batches, so that a crowd takes no more memory than a few."""
+        found: dict[Face, Embedding] = {}
+        for start in range(0, len(wanted), CROPS_AT_ONCE):
+            batch = wanted[start : start + CROPS_AT_ONCE]
+            cut = partial(align, batch, self._embedder.template, self._crop_size)
+            with stage("align"):
+                crops = await held.in_thread(self._threads, cut)
+            embeddings = await self._embed_crops(crops)
+            found |= zip((face for _, face in batch), embeddings, strict=True)
+        return found
 
     async def _embed_crops(self, crops: Rows) -> list[Embedding]:
         with stage("embed"):
@@ -173,34 +235,52 @@ class Pipeline:
             raise RunnerUnavailableError("The embedder failed: it answered no unit vectors. See the service's log.")
         return list(embeddings)
 
-    def _read_image(self, upload: Upload) -> tuple[Pixels, Rows, float]:
-        pixels = self._decode(upload)
-        canvas, scale = letterbox(pixels, self._canvas_size)
-        return pixels, canvas[None], scale
+    def _read_header(self, upload: Upload) -> Header:
+        with blamed_on(upload.field):
+            return read_header(upload.read(), max_pixels=self._max_pixels)
+
+    def _read_image(self, upload: Upload, reduction: int, *, keep: bool) -> tuple[Picture | None, Rows, View]:
+        picture = self._decode(upload, reduction)
+        canvas, view = letterbox(picture, self._canvas_size)
+        return picture if keep else None, canvas[None], view
+
+    def _read_faces(self, rows: Rows, view: View) -> list[Face]:
+        [candidates] = rows
+        detector = self._detector
+        if not usable_candidates(candidates, detector.score_threshold):
+            log.error("the detector answered numbers that are not finite: its model or device fails")
+            raise RunnerUnavailableError("The detector failed: it answered no numbers. See the service's log.")
+        return read_candidates(
+            candidates, view, score_threshold=detector.score_threshold, iou_threshold=detector.iou_threshold
+        )
 
     def _read_crop(self, upload: Upload) -> Rows:
-        pixels = self._decode(upload)
-        height, width = pixels.shape[:2]
-        if (width, height) != (ARCFACE_SIZE, ARCFACE_SIZE):
+        header = self._read_header(upload)
+        if (header.width, header.height) != (ARCFACE_SIZE, ARCFACE_SIZE):
             wrong = ImageWrongSizeError(
-                f"The image has {width} x {height} pixels. Send a face aligned to ArcFace's template, "
+                f"The image has {header.width} x {header.height} pixels. Send a face aligned to ArcFace's template, "
                 f"{ARCFACE_SIZE} x {ARCFACE_SIZE}, or use the endpoint without -only for any other image."
             )
             wrong.field = upload.field
             raise wrong
-        return realign(pixels, self._embedder.template, self._crop_size)
+        return realign(self._decode(upload, 1).pixels, self._embedder.template, self._crop_size)
 
-    def _decode(self, upload: Upload) -> Pixels:
+    def _decode(self, upload: Upload, reduction: int) -> Picture:
         with blamed_on(upload.field):
-            return decode_image(upload.read(), max_pixels=self._max_pixels)
+            return decode_image(upload.read(), max_pixels=self._max_pixels, reduction=reduction)
 
     def _read_feature(self, upload: Upload) -> Embedding:
         with blamed_on(upload.field):
             return decode_feature(upload.read(), self._fingerprint, self._embedder.dimensions)
 
-    def _align(self, wanted: Sequence[tuple[Scene, list[Face]]]) -> Rows:
-        pairs = [(scene.pixels, face) for scene, faces in wanted for face in faces]
-        return align(pairs, self._embedder.template, self._crop_size)
-
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+
+async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
+    """What all of them give. Raises, when all are done, what the first of those that failed raised."""
+    results = await asyncio.gather(*works, return_exceptions=True)
+    failed = next((result for result in results if isinstance(result, BaseException)), None)
+    if failed is not None:
+        raise failed
+    return [result for result in results if not isinstance(result, BaseException)]

@@ -24,6 +24,7 @@ from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
 from api.metrics import Requests, survive_a_full_disk
+from memory import return_freed_memory
 from models import packing, store
 from models.catalog import describe
 from models.errors import ModelError, ModelNotStoredError
@@ -165,6 +166,7 @@ class FaceService:
     def __init__(self) -> None:
         for line in settings.unknown_variables():
             log.warning(line)
+        return_freed_memory()
         self._sockets = keep_sockets()
         self.runners = {
             "detector": RunnerClient("detector", detector_model.tag, lambda: self.detector),
@@ -178,6 +180,7 @@ class FaceService:
             embedder=embedder_model.description,
             decode_threads=configured.decode_threads,
             max_pixels=configured.max_pixels,
+            max_image_memory_bytes=configured.max_image_memory_bytes,
         )
 
     @bentoml.on_startup

@@ -86,8 +86,8 @@ class Settings(BaseSettings):
         default_factory=_cores,
         ge=1,
         le=256,
-        description="The images that each API process decodes, scales and aligns at once. Each may hold an image of "
-        "`FACEBENTO_MAX_PIXELS` pixels, at up to 18 bytes each: more threads, more memory.",
+        description="The images that each API process decodes, scales and aligns at once. More than the cores only "
+        "makes them wait for each other.",
     )
     workers: int = Field(
         1,
@@ -144,6 +144,16 @@ class Settings(BaseSettings):
         ge=112 * 112,
         description="The largest image, in pixels (width times height), told from its header. A limit on memory: "
         "a file of a few kB can hold a hundred million pixels.",
+    )
+
+    max_image_memory_bytes: int = Field(
+        768 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="The memory that decoded images may take in each API process, all requests together; a request "
+        "waits for its share, first come, first served. More lets more large images be in work at once. An image "
+        "takes up to 7 bytes a pixel while it is decoded (a progressive JPEG 15, a WebP 19) and 3 while its faces are "
+        "looked for; a baseline JPEG much larger than the detector's canvas a fraction of that. One that needs more "
+        "than all of it is worked on alone, and may exceed it.",
     )
 
     @model_validator(mode="after")

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.detection import Face
-from faces.image import Pixels
+from faces.detection import Face, View
+from faces.image import REDUCTIONS, Picture, Pixels
 
 Template = Sequence[tuple[float, float]]
 
@@ -24,22 +24,29 @@ ARCFACE_TEMPLATE: Template = (
 ARCFACE_SIZE = 112
 
 
-def letterbox(image: Pixels, size: int) -> tuple[NDArray[np.uint8], float]:
-    """The image, scaled to fit, in the top left corner of a black canvas.
+# Pixels of a reduced picture for each of the crop's, across and down, that leave an embedding as it is (to a cosine of
+# 0.999): tests/models/test_reduced_pictures.py.
+DETAIL = 1
 
-    image: uint8 [height, width, 3]. Returns the canvas, uint8 [size, size, 3], and canvas pixels per image pixel.
+
+def letterbox(picture: Picture, size: int) -> tuple[NDArray[np.uint8], View]:
+    """The picture, scaled to fit, in the top left corner of a black canvas.
+
+    Returns the canvas, uint8 [size, size, 3], and where it lies in the full picture.
     """
-    height, width = image.shape[:2]
+    height, width = picture.pixels.shape[:2]
     scale = size / max(height, width)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = np.zeros((size, size, 3), np.uint8)
     cv2.resize(
-        image,
+        picture.pixels,
         inner,
         dst=canvas[: inner[1], : inner[0]],
         interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
     )
-    return canvas, scale
+    # Not the ratio of the sides: rounded to whole pixels, the shorter one is scaled a little differently.
+    across, down = width / inner[0] * picture.reduction, height / inner[1] * picture.reduction
+    return canvas, View(across, down, picture.left, picture.top, picture.width, picture.height)
 
 
 def similarity(source: NDArray[np.float32], target: Template) -> NDArray[np.float64]:
@@ -57,12 +64,19 @@ def similarity(source: NDArray[np.float32], target: Template) -> NDArray[np.floa
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def align(wanted: Sequence[tuple[Pixels, Face]], template: Template, size: int) -> NDArray[np.uint8]:
-    """Cut each face out of its image so that its landmarks lie on the template.
+def reduction_for(face: Face, template: Template, size: int) -> int:
+    """How far the picture may be reduced for this face's crop to show what it would show without: 1, 2, 4 or 8."""
+    matrix = _transform(face, template, size)
+    shrink = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
+    return next((each for each in REDUCTIONS if shrink >= DETAIL * each), 1)
 
-    Returns uint8 [len(wanted), size, size, 3]; black where an image ends.
+
+def align(wanted: Sequence[tuple[Picture, Face]], template: Template, size: int) -> NDArray[np.uint8]:
+    """Cut each face out of its picture so that its landmarks lie on the template.
+
+    Returns uint8 [len(wanted), size, size, 3]; black where a picture ends.
     """
-    return np.stack([_warp(image, _transform(face, template, size), size) for image, face in wanted])
+    return np.stack([_cut(picture, _transform(face, template, size), size) for picture, face in wanted])
 
 
 def realign(crop: Pixels, template: Template, size: int) -> NDArray[np.uint8]:
@@ -76,7 +90,7 @@ def realign(crop: Pixels, template: Template, size: int) -> NDArray[np.uint8]:
 
 def _transform(face: Face, template: Template, size: int) -> NDArray[np.float64]:
     matrix = similarity(face.landmarks, template)
-    side = max(face.right - face.left, face.bottom - face.top)
+    side = max(1, face.right - face.left, face.bottom - face.top)  # a face cut at a corner can be all but nothing
     if size / 10_000 < math.hypot(matrix[0, 0], matrix[1, 0]) < 10 * size / side:
         return matrix
     # Landmarks that (all but) coincide, which would show less than a tenth of the box, or that lie in no way as a
@@ -84,6 +98,15 @@ def _transform(face: Face, template: Template, size: int) -> NDArray[np.float64]
     scale = size / side
     x, y = (face.left + face.right) / 2, (face.top + face.bottom) / 2
     return np.array([[scale, 0, size / 2 - scale * x], [0, scale, size / 2 - scale * y]])
+
+
+def _cut(picture: Picture, matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """matrix: from the full picture to the crop."""
+    # Pixel p of what is at hand shows the full picture's reduction (p + 0.5) - 0.5 - (left, top).
+    from_reduced = matrix.copy()
+    from_reduced[:, :2] *= picture.reduction
+    from_reduced[:, 2] += matrix[:, :2] @ (picture.reduction / 2 - 0.5 - np.array([picture.left, picture.top]))
+    return _warp(picture.pixels, from_reduced, size)
 
 
 def _warp(image: Pixels, matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:

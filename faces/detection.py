@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import cv2
 import numpy as np
@@ -28,6 +29,22 @@ class Face:
         return float(np.hypot((self.left + self.right) / 2 - x, (self.top + self.bottom) / 2 - y))
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where a detector's canvas lies in a picture: its (x, y) is the picture's (x * across - left, y * down - top)."""
+
+    across: float  # pixels of the picture for one of the canvas
+    down: float
+    left: int  # pixels of the picture
+    top: int
+    width: int  # of the picture, in pixels
+    height: int
+
+
+# In pixels; float32 counts every one up to here.
+_FARTHEST: Final = 2.0**24
+
+
 class Order(IntEnum):
     """How faces are ranked. The values are the contract's `detectSortType`."""
 
@@ -37,36 +54,38 @@ class Order(IntEnum):
     CENTRE = 3  # nearest to the image's centre first
 
 
-def read_candidates(
-    candidates: NDArray[np.float32],
-    *,
-    scale: float,
-    width: int,
-    height: int,
-    score_threshold: float,
-    iou_threshold: float,
-) -> list[Face]:
-    """What a detector's graph answered for one canvas, as faces of the image that the canvas was made from.
+def usable(candidates: NDArray[np.float32], score_threshold: float) -> bool:
+    """Whether all that could be faces are finite, as a detector's answer is unless its device or its model fails.
 
-    candidates: float32 [K, 15], a row each: box x1, y1, x2, y2, score, then five points x, y, in canvas pixels.
-    scale: canvas pixels per image pixel; the image lies in the canvas's top left corner.
-    width, height: of the image, in pixels. Boxes are cut at its border; one wholly outside is dropped.
+    A row whose score is NaN could be a face; what is wrong in one that scores too little changes no answer.
+
+    candidates: as for read_candidates.
+    """
+    return bool(np.isfinite(candidates[~(candidates[:, 4] <= score_threshold)]).all())
+
+
+def read_candidates(
+    candidates: NDArray[np.float32], view: View, *, score_threshold: float, iou_threshold: float
+) -> list[Face]:
+    """What a detector's graph answered for one canvas, as faces of the picture that the canvas was made from.
+
+    candidates: float32 [K, 15], usable, a row each: box x1, y1, x2, y2, score, then five points x, y, in canvas pixels.
+    Boxes are cut at the picture's border; one wholly outside is dropped.
 
     Keeps rows whose score exceeds score_threshold, then the best of each group that overlaps by more than
     iou_threshold (greedy non-maximum suppression, OpenCV's). By falling confidence.
     """
-    rows = candidates[(candidates[:, 4] > score_threshold) & np.isfinite(candidates).all(axis=1)]
-    corners = rows[:, :4] / scale
-    sizes = corners[:, 2:] - corners[:, :2]
-    boxes = np.concatenate([corners[:, :2], sizes], axis=1)
+    rows = candidates[candidates[:, 4] > score_threshold].astype(np.float64)
+    places = np.delete(rows, 4, axis=1).reshape(-1, 7, 2) * (view.across, view.down) - (view.left, view.top)
+    places = places.clip(-_FARTHEST, _FARTHEST)
+    corners, points = places[:, :2], places[:, 2:].astype(np.float32)
+    boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1)
     kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 4].tolist(), score_threshold, iou_threshold)
     found = []
     for index in kept:
-        left, right = np.clip(corners[index, 0::2], 0, width)
-        top, bottom = np.clip(corners[index, 1::2], 0, height)
+        (left, top), (right, bottom) = np.clip(corners[index], 0, (view.width, view.height)).tolist()
         if right > left and bottom > top:
-            points = rows[index, 5:].reshape(5, 2) / np.float32(scale)
-            found.append(Face(float(left), float(top), float(right), float(bottom), float(rows[index, 4]), points))
+            found.append(Face(left, top, right, bottom, float(rows[index, 4]), points[index]))
     return found
 
 

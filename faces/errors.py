@@ -4,7 +4,10 @@ InputError
 ├── ImageError
 │   ├── ImageCorruptError            the bytes are not a readable picture
 │   ├── ImageUnsupportedFormatError  neither JPEG, PNG, WebP nor BMP
-│   ├── ImageTooManyPixelsError      refused from its header, before a pixel is decoded
+│   ├── ImageTooManyPixelsError      refused from its header, before a pixel is decoded, as the next three are
+│   ├── ImageSideTooLongError
+│   ├── ImageTooNarrowError          one side many times the other: no face could be seen in it
+│   ├── ImageTooManyScansError       a JPEG that is small, and would take minutes to decode
 │   └── ImageWrongSizeError          an aligned crop was asked for and this is something else
 └── FeatureError
     ├── FeatureInvalidError          damaged, truncated, not a feature, or a vector without a direction
@@ -31,6 +34,15 @@ class ImageUnsupportedFormatError(ImageError): ...
 
 
 class ImageTooManyPixelsError(ImageError): ...
+
+
+class ImageSideTooLongError(ImageError): ...
+
+
+class ImageTooNarrowError(ImageError): ...
+
+
+class ImageTooManyScansError(ImageError): ...
 
 
 class ImageWrongSizeError(ImageError): ...

@@ -11,10 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("api", "cli", "faces", "models", "runners")
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [
-        *(ROOT / f"{name}.py" for name in ("pipeline", "service", "stages")),
-        *(f for p in PACKAGES for f in (ROOT / p).rglob("*.py")),
-    ]
+    for path in [*ROOT.glob("*.py"), *(f for p in PACKAGES for f in (ROOT / p).rglob("*.py"))]
 )
 WEB = {"aiohttp", "bentoml", "fastapi", "fastapi_offline", "httpx", "requests", "starlette", "uvicorn"}
 

@@ -11,9 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from faces import image
 from faces.alignment import ARCFACE_TEMPLATE
 from faces.detection import Order
 from faces.errors import FeatureInvalidError, FeatureModelMismatchError, ImageCorruptError, ImageWrongSizeError
+from faces.image import Picture
 from models.catalog import describe
 from pipeline import Pipeline
 from runners.errors import RunnerUnavailableError
@@ -71,14 +73,15 @@ class Runners:
         self.crops.append(crops)
         return np.eye(len(crops), 128, dtype=np.float32)
 
-    def pipeline(self) -> Pipeline:
+    def pipeline(self, memory: int = 100_000_000) -> Pipeline:
         return Pipeline(
             detect=self.detect,
             embed=self.embed,
             detector=DETECTOR,
             embedder=EMBEDDER,
             decode_threads=2,
-            max_pixels=1_000_000,
+            max_pixels=30_000_000,
+            max_image_memory_bytes=memory,
         )
 
 
@@ -294,4 +297,142 @@ def test_a_model_of_the_other_role_is_refused(runners: Runners, detector: Any, e
             embedder=embedder,
             decode_threads=1,
             max_pixels=1,
+            max_image_memory_bytes=1,
         )
+
+
+def photo(size: tuple[int, int], grey: int = 0, fmt: str = "JPEG") -> bytes:
+    file = io.BytesIO()
+    Image.new("L", size, grey).save(file, fmt, quality=95)
+    return file.getvalue()
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The reduction of each picture that is decoded."""
+    reductions: list[int] = []
+
+    def decode(data: bytes, *, max_pixels: int, reduction: int = 1) -> Picture:
+        reductions.append(reduction)
+        return image.decode(data, max_pixels=max_pixels, reduction=reduction)
+
+    monkeypatch.setattr("pipeline.decode_image", decode)
+    return reductions
+
+
+def test_a_large_jpeg_is_decoded_reduced_and_its_faces_are_in_pixels_of_the_whole(
+    runners: Runners, decoded: list[int]
+) -> None:
+    faces = run(runners.pipeline().detect(Upload(photo((2563, 2561), TWO)), Order.CONFIDENCE, 1))
+    assert decoded == [2]
+    # The canvas shows the picture and one more of its pixels to the right and below, scaled by 640 / 2564.
+    per = 2564 / 640
+    assert [(face.left, face.top) for face in faces] == [pytest.approx((10 * per, 20 * per), rel=1e-3)]
+
+
+def test_a_face_that_needs_more_than_the_detector_does_is_cut_from_the_picture_decoded_anew(
+    runners: Runners, decoded: list[int]
+) -> None:
+    # Of 5200 pixels reduced by 4, the faces of 50, 100 and 200 pixels of the canvas have 102, 203 and 406.
+    pipeline = runners.pipeline()
+    pairs = run(pipeline.embed_all(Upload(photo((5200, 5200), TWO)), 128))
+    assert [face.confidence for face, _ in pairs] == pytest.approx([0.9, 0.8, 0.6])
+    assert sorted(decoded, reverse=True) == [4, 2]
+    assert sorted(len(crops) for crops in runners.crops) == [1, 2]
+    assert pipeline.memory.free_bytes == 100_000_000
+
+
+def test_a_face_has_the_same_embedding_whatever_is_asked_about_its_picture(runners: Runners) -> None:
+    pipeline, upload = runners.pipeline(), Upload(photo((5200, 5200), TWO))
+    run(pipeline.embed_all(upload, 128))
+    several = [crop for crops in runners.crops for crop in crops]
+    runners.crops.clear()
+    run(pipeline.embed_largest(upload))
+    run(pipeline.embed_all(upload, 1))
+    run(pipeline.compare(upload, upload))
+    alone = [crop for crops in runners.crops for crop in crops]
+    assert len(alone) == 4
+    assert all(any(np.array_equal(crop, other) for other in several) for crop in alone)
+
+
+def test_a_crowd_is_embedded_in_batches(runners: Runners, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.CROPS_AT_ONCE", 2)
+    pairs = run(runners.pipeline().embed_all(Upload(picture(TWO)), 128))
+    assert [face.left for face, _ in pairs] == [10, 400, 100]
+    assert [len(crops) for crops in runners.crops] == [2, 1]
+
+
+def test_an_aligned_crop_of_another_size_is_refused_before_it_is_decoded(runners: Runners, decoded: list[int]) -> None:
+    with pytest.raises(ImageWrongSizeError):
+        run(runners.pipeline().embed_aligned(Upload(photo((5000, 5000)))))
+    assert decoded == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("column", [0, 4, 14])
+def test_a_detector_that_answers_no_numbers_is_not_an_image_without_faces(
+    runners: Runners, caplog: pytest.LogCaptureFixture, value: float, column: int
+) -> None:
+    broken = list(LARGE)
+    broken[column] = value
+    runners.by_grey[ONE] = [SMALL, broken]
+    pipeline = runners.pipeline()
+    with pytest.raises(RunnerUnavailableError, match="detector failed"):
+        run(pipeline.detect(Upload(picture(ONE)), Order.AREA, 1))
+    with pytest.raises(RunnerUnavailableError, match="detector failed"):
+        run(pipeline.compare(Upload(picture(TWO)), Upload(picture(ONE))))
+    assert "not finite" in caplog.text
+    assert runners.crops == []
+    assert pipeline.memory.free_bytes == 100_000_000
+
+
+def test_pictures_wait_for_memory_and_not_for_each_others_answers(runners: Runners) -> None:
+    # Each takes all there is while it is decoded, and what is kept of it fits four times.
+    width, height = 1000, 1000
+    pipeline = runners.pipeline(memory=20_000_000)
+    answer, two = asyncio.Event(), asyncio.Event()
+    busy: list[int] = []
+
+    async def detect(canvases: NDArray[np.uint8]) -> Floats:
+        busy.append(pipeline.memory.free_bytes)
+        if len(busy) == 2:
+            two.set()
+        await answer.wait()
+        return await Runners.detect(runners, canvases)
+
+    async def scenario() -> None:
+        pipeline._detect_rows = detect
+        tasks = [
+            asyncio.create_task(pipeline.embed_largest(Upload(photo((width, height), ONE, "PNG")))) for _ in range(4)
+        ]
+        await two.wait()
+        assert min(busy) >= 0
+        tasks[0].cancel()
+        tasks[3].cancel()
+        answer.set()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, False, False, True]
+        assert all(each[0].left > 0 for each in done[1:3] if isinstance(each, tuple))
+        assert pipeline.memory.free_bytes == 20_000_000
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", photo((500, 500))[:-200]])
+def test_a_broken_picture_gives_its_memory_back(runners: Runners, content: bytes) -> None:
+    pipeline = runners.pipeline()
+    for other in (photo((2000, 2000), TWO), content):
+        with pytest.raises(ImageCorruptError):
+            run(pipeline.compare(Upload(content), Upload(other)))
+    assert pipeline.memory.free_bytes == 100_000_000
+
+
+def test_a_comparison_larger_than_all_memory_is_made_alone(runners: Runners) -> None:
+    pipeline = runners.pipeline(memory=1)
+    upload = Upload(photo((1500, 1500), ONE))
+
+    async def several() -> list[Any]:
+        return await asyncio.gather(*(pipeline.compare(upload, upload) for _ in range(3)))
+
+    assert [comparison.faces[0] is not None for comparison in run(several())] == [True] * 3
+    assert pipeline.memory.free_bytes == 1

@@ -3,8 +3,17 @@ import pytest
 from numpy.typing import NDArray
 from skimage.transform import SimilarityTransform
 
-from faces.alignment import ARCFACE_SIZE, ARCFACE_TEMPLATE, Template, align, letterbox, realign, similarity
-from faces.detection import Face
+from faces.alignment import (
+    ARCFACE_SIZE,
+    ARCFACE_TEMPLATE,
+    Template,
+    align,
+    letterbox,
+    realign,
+    similarity,
+)
+from faces.detection import Face, View
+from faces.image import Picture
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -25,6 +34,10 @@ def placed(scale: float, angle: float, x: float, y: float, template: Template = 
 def face(landmarks: Points, box: tuple[float, float, float, float] | None = None) -> Face:
     (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
     return Face(*(box or (float(left), float(top), float(right), float(bottom))), 0.9, landmarks)
+
+
+def picture(pixels: Pixels) -> Picture:
+    return Picture(pixels, pixels.shape[1], pixels.shape[0])
 
 
 def dots(width: int, height: int, points: Points, radius: float) -> Pixels:
@@ -96,10 +109,10 @@ def test_similarity_of_points_that_coincide_is_zero() -> None:
     ],
 )
 def test_letterbox_fits_the_image_into_the_top_left_corner(width: int, height: int, inner: tuple[int, int]) -> None:
-    canvas, scale = letterbox(np.full((height, width, 3), 255, np.uint8), 64)
+    canvas, view = letterbox(picture(np.full((height, width, 3), 255, np.uint8)), 64)
     assert canvas.shape == (64, 64, 3)
     assert canvas.dtype == np.uint8
-    assert scale == 64 / max(width, height)
+    assert view == View(width / inner[0], height / inner[1], 0, 0, width, height)
     assert (canvas[: inner[1], : inner[0]] == 255).all()
     assert canvas.sum() == 255 * 3 * inner[0] * inner[1]
 
@@ -110,7 +123,7 @@ def test_letterbox_keeps_places_and_colours(shrunk: bool) -> None:
     image = np.zeros((size // 2, size, 3), np.uint8)
     image[:, : size // 2] = (250, 0, 0)
     image[: size // 4, size // 2 :] = (0, 0, 250)
-    canvas, _ = letterbox(image, 64)
+    canvas, _ = letterbox(picture(image), 64)
     assert canvas[4:28, 4:28].reshape(-1, 3).tolist() == [[250, 0, 0]] * 24 * 24
     assert canvas[4:12, 36:60].reshape(-1, 3).tolist() == [[0, 0, 250]] * 8 * 24
     assert not canvas[20:, 36:].any()
@@ -119,7 +132,7 @@ def test_letterbox_keeps_places_and_colours(shrunk: bool) -> None:
 def test_letterbox_averages_when_it_shrinks() -> None:
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = 255
-    canvas, _ = letterbox(stripes, 64)
+    canvas, _ = letterbox(picture(stripes), 64)
     assert canvas.min() >= 126
     assert canvas.max() <= 129
 
@@ -132,7 +145,7 @@ def test_landmarks_land_on_the_template(scale: float, angle: float, template: Te
     side = int(200 * max(scale, 1))
     landmarks = placed(scale, angle, side / 2 + 0.3, side / 2 - 0.4)
     image = dots(side, side, landmarks, radius=max(1.0, 2 * scale))
-    [crop] = align([(image, face(landmarks))], template, size)
+    [crop] = align([(picture(image), face(landmarks))], template, size)
     expected = landmarks @ similarity(landmarks, template)[:, :2].T + similarity(landmarks, template)[:, 2]
     assert_on_template(crop, [(x, y) for x, y in expected.tolist()])
     if template is ARCFACE_TEMPLATE:
@@ -143,7 +156,7 @@ def test_a_large_face_is_averaged_and_does_not_flicker() -> None:
     checks = np.indices((1600, 1600)).sum(axis=0) % 2 * 255
     image = np.repeat(checks.astype(np.uint8)[:, :, None], 3, axis=2)
     first, second = (
-        align([(image, face(placed(8, 15, 800 + shift, 800)))], ARCFACE_TEMPLATE, 112)[0].astype(int)
+        align([(picture(image), face(placed(8, 15, 800 + shift, 800)))], ARCFACE_TEMPLATE, 112)[0].astype(int)
         for shift in (0, 0.5)
     )
     assert abs(first - 127.5)[10:-10, 10:-10].max() < 20
@@ -153,7 +166,7 @@ def test_a_large_face_is_averaged_and_does_not_flicker() -> None:
 def test_faces_of_several_images_come_in_their_order() -> None:
     images = [np.full((200, 200, 3), grey, np.uint8) for grey in (50, 100, 150)]
     somewhere = face(placed(1, 0, 100, 100))
-    crops = align([(image, somewhere) for image in images], ARCFACE_TEMPLATE, 112)
+    crops = align([(picture(image), somewhere) for image in images], ARCFACE_TEMPLATE, 112)
     assert crops.shape == (3, 112, 112, 3)
     assert crops.dtype == np.uint8
     assert [int(crop[56, 56, 0]) for crop in crops] == [50, 100, 150]
@@ -164,7 +177,7 @@ def test_a_crop_is_black_where_the_image_ends(scale: float) -> None:
     side = 300 * int(scale)
     image = np.full((side, side, 3), 255, np.uint8)
     # The nose on the image's left border: left of it there is nothing, right of it there is.
-    [crop] = align([(image, face(placed(scale, 0, 0, side / 2)))], ARCFACE_TEMPLATE, 112)
+    [crop] = align([(picture(image), face(placed(scale, 0, 0, side / 2)))], ARCFACE_TEMPLATE, 112)
     assert not crop[:, :50].any()
     assert (crop[10:100, 60:] == 255).all()
 
@@ -173,7 +186,7 @@ def test_a_crop_is_black_where_the_image_ends(scale: float) -> None:
 @pytest.mark.parametrize("scale", [0.2, 1, 30])
 def test_a_face_outside_its_image_is_black(x: float, y: float, scale: float) -> None:
     image = np.full((200, 300, 3), 255, np.uint8)
-    [crop] = align([(image, face(placed(scale, 20, x, y)))], ARCFACE_TEMPLATE, 112)
+    [crop] = align([(picture(image), face(placed(scale, 20, x, y)))], ARCFACE_TEMPLATE, 112)
     assert crop.shape == (112, 112, 3)
     assert not crop.any()
 
@@ -184,7 +197,7 @@ def test_landmarks_that_coincide_leave_the_box_to_go_by(spread: float) -> None:
     image[100:300, 100:200] = (200, 0, 0)
     image[100:300, 200:300] = (0, 0, 200)
     landmarks = placed(spread, 0, 222, 111) if spread else np.full((5, 2), 222, np.float32)
-    [crop] = align([(image, face(landmarks, (100, 100, 300, 300)))], ARCFACE_TEMPLATE, 112)
+    [crop] = align([(picture(image), face(landmarks, (100, 100, 300, 300)))], ARCFACE_TEMPLATE, 112)
     assert crop[5:107, 5:53].reshape(-1, 3).tolist() == [[200, 0, 0]] * 102 * 48
     assert crop[5:107, 59:107].reshape(-1, 3).tolist() == [[0, 0, 200]] * 102 * 48
 
@@ -192,13 +205,13 @@ def test_landmarks_that_coincide_leave_the_box_to_go_by(spread: float) -> None:
 @pytest.mark.parametrize(("width", "height"), [(40_000, 80), (80, 40_000)])
 def test_a_side_beyond_32767_pixels_is_no_limit_here(width: int, height: int) -> None:
     landmarks = placed(0.5, 0, width - 40, height - 40)
-    [crop] = align([(dots(width, height, landmarks, radius=1), face(landmarks))], ARCFACE_TEMPLATE, 112)
+    [crop] = align([(picture(dots(width, height, landmarks, radius=1)), face(landmarks))], ARCFACE_TEMPLATE, 112)
     assert_on_template(crop, ARCFACE_TEMPLATE)
 
 
 def test_a_face_wider_than_32767_pixels_is_cut_out() -> None:
     image = np.full((50, 40_000, 3), 255, np.uint8)
-    [crop] = align([(image, face(placed(1000, 0, 20_000, 25)))], ARCFACE_TEMPLATE, 112)
+    [crop] = align([(picture(image), face(placed(1000, 0, 20_000, 25)))], ARCFACE_TEMPLATE, 112)
     assert crop.shape == (112, 112, 3)
 
 
@@ -217,7 +230,16 @@ def test_realign_moves_the_landmarks_to_the_other_template() -> None:
 
 def test_realign_of_an_aligned_crop_is_nearly_what_aligning_gives(astronaut: Pixels) -> None:
     found = face(placed(1.1, -8, 225, 110))
-    [direct] = align([(astronaut, found)], SQUARE, 150)
-    [again] = realign(align([(astronaut, found)], ARCFACE_TEMPLATE, 112)[0], SQUARE, 150)
+    [direct] = align([(picture(astronaut), found)], SQUARE, 150)
+    [again] = realign(align([(picture(astronaut), found)], ARCFACE_TEMPLATE, 112)[0], SQUARE, 150)
     middle = np.s_[40:110, 40:110]
     assert abs(direct[middle].astype(int) - again[middle].astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize("side", [1e-3, 1e-30, 1e-310])
+def test_a_face_of_next_to_nothing_is_cut_out(side: float) -> None:
+    for landmarks in (placed(1, 0, 0, 0), np.full((5, 2), 1e-30, np.float32)):
+        [crop] = align(
+            [(picture(np.full((50, 50, 3), 255, np.uint8)), face(landmarks, (0, 0, side, side)))], SQUARE, 150
+        )
+        assert crop.shape == (150, 150, 3)

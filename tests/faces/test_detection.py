@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from faces.detection import Face, Order, read_candidates, select
+from faces.detection import Face, Order, View, read_candidates, select, usable
 
 
 def row(box: Sequence[float], score: float, points: Sequence[float] = range(10)) -> list[float]:
@@ -14,9 +14,8 @@ def read(
     *rows: list[float], scale: float = 1, size: tuple[int, int] = (1000, 500), threshold: float = 0.5, iou: float = 0.3
 ) -> list[Face]:
     candidates = np.array(rows, np.float32).reshape(len(rows), 15)
-    return read_candidates(
-        candidates, scale=scale, width=size[0], height=size[1], score_threshold=threshold, iou_threshold=iou
-    )
+    view = View(1 / scale, 1 / scale, 0, 0, *size)
+    return read_candidates(candidates, view, score_threshold=threshold, iou_threshold=iou)
 
 
 def box(face: Face) -> tuple[float, float, float, float]:
@@ -87,12 +86,29 @@ def test_a_box_without_a_pixel_of_the_image_is_dropped(outside: tuple[float, flo
     assert [each.left for each in read(row(outside, 0.9), kept, size=(640, 480))] == [100]
 
 
+def test_a_view_says_where_a_canvas_lies_in_its_picture() -> None:
+    candidates = np.array([row((10, 20, 30, 40), 0.9, [10, 20] * 5)], np.float32)
+    [found] = read_candidates(candidates, View(8, 4, 3, 5, 1000, 1000), score_threshold=0.5, iou_threshold=0.3)
+    assert box(found) == (77, 75, 237, 155)
+    assert found.landmarks.tolist() == [[77, 75]] * 5
+    assert found.landmarks.dtype == np.float32
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("column", [0, 3, 4, 5, 14])
-def test_rows_that_are_not_finite_are_dropped(value: float, column: int) -> None:
-    broken = row((0, 0, 50, 50), 0.9)
-    broken[column] = value
-    assert [each.left for each in read(broken, row((1, 0, 51, 50), 0.8))] == [1]
+def test_an_answer_that_is_no_numbers_is_not_usable(value: float, column: int) -> None:
+    answer = np.array([row((0, 0, 50, 50), 0.9), row((1, 0, 51, 50), 0.8)], np.float32)
+    assert usable(answer, 0.5)
+    answer[1, column] = value
+    # A score of minus infinity is no face's.
+    assert usable(answer, 0.5) is (column == 4 and value == -np.inf)
+
+
+def test_what_is_wrong_in_a_row_that_is_no_face_does_not_matter() -> None:
+    weak = row((0, 0, 50, 50), 0.2)
+    weak[2] = np.inf
+    assert usable(np.array([weak, row((1, 0, 51, 50), 0.8)], np.float32), 0.5)
+    assert not usable(np.full((1024, 15), np.nan, np.float32), 0.5)
 
 
 def named(faces: list[Face], found: list[Face]) -> str:
@@ -155,5 +171,6 @@ def test_a_thousand_candidates_are_read() -> None:
     rows[:, 0], rows[:, 1] = places % 32 * 10, places // 32 * 10
     rows[:, 2:4] = rows[:, :2] + 10
     rows[:, 4] = 0.9
-    found = read_candidates(rows, scale=1, width=320, height=320, score_threshold=0.5, iou_threshold=0.3)
+    view = View(1, 1, 0, 0, 320, 320)
+    found = read_candidates(rows, view, score_threshold=0.5, iou_threshold=0.3)
     assert len(found) == 1024

@@ -10,17 +10,24 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from faces import image as faces_image
 from faces.errors import (
     ImageCorruptError,
     ImageError,
+    ImageSideTooLongError,
     ImageTooManyPixelsError,
+    ImageTooManyScansError,
+    ImageTooNarrowError,
     ImageUnsupportedFormatError,
 )
-from faces.image import decode
 
 Pixels = NDArray[np.uint8]
 LIMIT = 1_000_000
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP"]
+
+
+def decode(data: bytes, *, max_pixels: int) -> Pixels:
+    return faces_image.decode(data, max_pixels=max_pixels).pixels
 
 
 def encoded(image: Image.Image | NDArray[Any], fmt: str = "PNG", **options: Any) -> bytes:
@@ -257,10 +264,10 @@ def test_what_follows_a_picture_is_ignored(photo: Pixels) -> None:
     assert_alike(decode(file, max_pixels=LIMIT), photo, mean=6)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 64), (64, 1), (10_000, 157)])
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_the_thinnest_pictures_are_read(size: tuple[int, int], fmt: str) -> None:
-    found = decode(encoded(Image.new("RGB", size, "white"), fmt), max_pixels=LIMIT)
+    found = decode(encoded(Image.new("RGB", size, "white"), fmt), max_pixels=10 * LIMIT)
     assert found.shape == (size[1], size[0], 3)
     assert found.min() >= 250
 
@@ -407,3 +414,117 @@ def test_whatever_is_broken_in_a_file_is_an_image_error(photo: Pixels, fmt: str)
             assert found.ndim == 3
             assert found.size > 0
     assert refused > 10
+
+
+@pytest.fixture
+def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: object) -> None:
+        raise AssertionError("pixels are decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+
+
+@pytest.mark.usefixtures("nothing_loads")
+@pytest.mark.parametrize(("width", "height"), [(1, 65), (65, 1), (1, 10_000), (6401, 100)])
+def test_a_picture_that_can_show_no_face_is_refused_before_it_is_decoded(width: int, height: int) -> None:
+    with pytest.raises(ImageTooNarrowError, match=f"{width} x {height} pixels"):
+        decode(png(width, height, 8, 2, b""), max_pixels=LIMIT)
+
+
+@pytest.mark.usefixtures("nothing_loads")
+def test_a_side_too_long_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ImageSideTooLongError, match="32768 x 1000"):
+        decode(png(32_768, 1000, 8, 2, b""), max_pixels=50_000_000)
+
+
+@pytest.mark.parametrize(("width", "height"), [(20_000, 2500), (32_767, 512)])
+def test_a_panorama_is_a_picture(width: int, height: int) -> None:
+    header = faces_image.read_header(png(width, height, 8, 2, b""), max_pixels=50_000_000)
+    assert (header.width, header.height) == (width, height)
+
+
+def progressive(scans: int, size: tuple[int, int] = (64, 64)) -> bytes:
+    """A JPEG whose last scan is there so many times more."""
+    file = encoded(Image.new("L", size, 100), "JPEG", progressive=True)
+    last = file.rindex(b"\xff\xda")
+    return file[:last] + file[last:-2] * (scans + 1) + file[-2:]
+
+
+@pytest.mark.usefixtures("nothing_loads")
+def test_a_jpeg_that_would_take_hours_is_refused_before_it_is_decoded() -> None:
+    file = progressive(100_000, (4000, 4000))
+    assert len(file) < 10_000_000
+    with pytest.raises(ImageTooManyScansError, match="4000 x 4000"):
+        decode(file, max_pixels=50_000_000)
+
+
+def test_scans_are_passes_over_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = progressive(0).count(b"\xff\xda")
+    monkeypatch.setattr(faces_image, "MAX_SCANNED_PIXELS", 64 * 64 * (own + 5))
+    assert decode(progressive(5), max_pixels=LIMIT).shape == (64, 64, 3)
+    with pytest.raises(ImageTooManyScansError, match=f"{own + 6} scans"):
+        decode(progressive(6), max_pixels=LIMIT)
+    # Of a baseline JPEG there is one, whatever follows it.
+    baseline = encoded(Image.new("RGB", (64, 64)), "JPEG") + b"\xff\xda" * 1000
+    assert decode(baseline, max_pixels=LIMIT).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "fmt", "options", "peak"),
+    [
+        ("RGB", "JPEG", {}, 7),
+        ("L", "JPEG", {}, 4),
+        ("RGB", "JPEG", {"progressive": True, "subsampling": "4:2:0"}, 10),
+        ("RGB", "JPEG", {"progressive": True, "subsampling": "4:4:4"}, 13),
+        ("CMYK", "JPEG", {"progressive": True}, 15),
+        ("RGB", "PNG", {}, 7),
+        ("RGBA", "PNG", {}, 7),
+        ("P", "PNG", {}, 4),
+        ("I;16", "PNG", {}, 5),
+        ("RGB", "WEBP", {}, 19),
+        ("RGB", "BMP", {}, 7),
+    ],
+)
+def test_what_decoding_takes_is_told_from_the_header(mode: str, fmt: str, options: dict[str, Any], peak: int) -> None:
+    # Bytes a pixel, as measured by the resident memory of a process that decoded 24 megapixels.
+    file = encoded(Image.new(mode, (1000, 800)), fmt, **options)
+    header = faces_image.read_header(file, max_pixels=LIMIT)
+    smallest = faces_image.read_header(encoded(Image.new(mode, (1, 1)), fmt, **options), max_pixels=LIMIT)
+    assert header.peak_bytes(1) - smallest.peak_bytes(1) == pytest.approx(peak * 800_000, rel=1e-3)
+    assert header.kept_bytes(1) == decode(file, max_pixels=LIMIT).nbytes
+    if fmt == "JPEG":
+        reduced = faces_image.decode(file, max_pixels=LIMIT, reduction=8)
+        assert header.kept_bytes(8) == reduced.pixels.nbytes == 3 * 125 * 100
+
+
+def test_a_jpeg_in_several_scans_is_gathered_before_it_is_decoded() -> None:
+    # Baseline, but each component in a scan of its own: the decoder keeps the coefficients of all.
+    file = encoded(Image.new("RGB", (1000, 800)), "JPEG", subsampling="4:4:4")
+    scan = file.index(b"\xff\xda\x00\x0c\x03")
+    alone = file[:scan] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + file[scan + 14 :]
+    together, apart = (faces_image.read_header(each, max_pixels=LIMIT).peak_bytes(1) for each in (file, alone))
+    assert apart - together == 6 * 800_000
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_a_truncated_jpeg_is_corrupt_also_where_it_is_reduced(
+    astronaut: Pixels, options: dict[str, Any], share: float
+) -> None:
+    file = encoded(astronaut, "JPEG", **options)
+    with pytest.raises(ImageCorruptError, match="JPEG"):
+        faces_image.decode(file[: int(len(file) * share)], max_pixels=LIMIT, reduction=8)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "I;16", "1", "CMYK"])
+def test_strips_join_without_a_seam(monkeypatch: pytest.MonkeyPatch, astronaut: Pixels, mode: str) -> None:
+    image = Image.fromarray(astronaut[:, :400])
+    image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) << 8) if mode == "I;16" else image
+    image = image if mode == "I;16" else image.convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(astronaut[:, :400, 0]))
+    file = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
+    monkeypatch.setattr(faces_image, "_STRIP_PIXELS", 512 * 512)
+    whole = decode(file, max_pixels=LIMIT)
+    monkeypatch.setattr(faces_image, "_STRIP_PIXELS", 400 * 7)  # 512 rows are no multiple of 7
+    assert np.array_equal(decode(file, max_pixels=LIMIT), whole)

@@ -25,14 +25,18 @@ def target(data: bytes) -> None:
     # libFuzzer does not guess checksums: a PNG is tried as it is, and with right ones.
     for each in {data, with_right_checksums(data)}:
         try:
-            pixels = image.decode(each, max_pixels=MAX_PIXELS)
+            header = image.read_header(each, max_pixels=MAX_PIXELS)
+            reduction = header.reduction(16)
+            assert header.peak_bytes(reduction) > 0
+            picture = image.decode(each, max_pixels=MAX_PIXELS, reduction=reduction)
         except ImageError:
             continue
-        height, width, channels = pixels.shape
-        assert pixels.dtype == np.uint8
+        assert 0 < picture.width * picture.height <= MAX_PIXELS
+        height, width, channels = picture.pixels.shape
+        assert (height, width) == (-(-picture.height // picture.reduction), -(-picture.width // picture.reduction))
+        assert picture.pixels.dtype == np.uint8
         assert channels == 3
-        assert 0 < height * width <= MAX_PIXELS
-        assert pixels.flags.c_contiguous
+        assert picture.pixels.flags.c_contiguous
 
 
 def with_right_checksums(data: bytes) -> bytes:
