@@ -1,0 +1,34 @@
+"""A server for the time of one measurement, started as a user starts it."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.e2e.running import Server, make_server
+
+
+@contextlib.contextmanager
+def prepared(**settings: str) -> Iterator[Server]:
+    """A working copy with settings of its own, not started. Whatever of it runs at the end is killed."""
+    with tempfile.TemporaryDirectory(prefix="facebento-bench-") as folder:
+        server = make_server(Path(folder), settings)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def serving(**settings: str) -> Iterator[Server]:
+    """One that is ready, and has no limits of its own making: the settings are the defaults but for those given."""
+    with prepared(**settings) as server:
+        server.start()
+        yield server
+
+
+def pid(server: Server) -> int:
+    """Of the process above all others of it."""
+    if server.process is None:
+        raise LookupError("the server was not started")
+    return server.process.pid
