@@ -16,7 +16,7 @@ VARIANT ?= cuda
 IMAGE ?= facebento
 BACKEND ?= docker
 
-.PHONY: help serve models test test-image check format lock bento image clean
+.PHONY: help serve models test test-image bench soak check format lock bento image clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -32,6 +32,15 @@ test: .venv/dev models ## all tests that this machine can run
 test-image: export VARIANT = cpu
 test-image: .venv/dev models ## build and run the real image; needs podman, buildah and root
 	@.venv/bin/pytest -m image
+
+bench: .venv/dev models ## attack and measure it: bad inputs, overload, faults; a quarter of an hour
+	@mkdir -p build
+	@status=0; for name in bad_inputs overload faults; do \
+		.venv/bin/python -m bench.$$name --json build/bench-$$name.json || status=1; done; exit $$status
+
+MINUTES ?= 30
+soak: .venv/dev models ## mixed good and bad requests for MINUTES (30): does memory stay where it was?
+	@.venv/bin/python -m bench.soak --minutes $(MINUTES)
 
 check: .venv/dev ## linters, types, and whether the packages fit together
 	.venv/bin/ruff check

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench import hostile_pictures, known, report
+from bench.cases import Case, Sender
 from bench.client import NO_ANSWER, Address, Answer, Connection
-from bench.hostile import Case, Maker
+from bench.hostile import Maker
 from bench.known import Known
 from bench.load import Tally, closed_loop
 from bench.probe import HealthProbe
@@ -41,22 +42,20 @@ class Outcome:
     longest_s: float = 0.0
     longest: str = ""
 
-    def add(self, case: Case, answer: Answer) -> None:
+    def add(self, number: int, case: Case, answer: Answer) -> None:
         self.statuses[answer.status] += 1
         if answer.seconds > self.longest_s:
-            self.longest_s, self.longest = answer.seconds, f"{case.number}, {case.kind}"
+            self.longest_s, self.longest = answer.seconds, f"{number}, {case.kind}"
         if answer.status == NO_ANSWER and case.may_be_cut:
             self.cut += 1
         elif answer.status not in case.statuses | {429}:
             self.errors += answer.status >= 500
-            self.faults.append(
-                f"case {case.number} ({case.kind}): {answer.status or 'no answer'} {answer.body[:120]!r}"
-            )
+            self.faults.append(f"case {number} ({case.kind}): {answer.status or 'no answer'} {answer.body[:120]!r}")
 
 
 async def attack(server: Server, goods: Sequence[Known], *, count: int, seed: int) -> Outcome:
     """`count` bad inputs by CLIENTS clients, and good ones in between, on connections that stay open."""
-    maker = Maker(seed, server.key, known.named(goods, "feature").right["feature"])
+    maker = Maker(seed, Sender(server.key, known.named(goods, "feature").right["feature"]))
     address, outcome = Address.of(server.url), Outcome()
     numbers = iter(range(count))
     start = time.perf_counter()
@@ -74,7 +73,7 @@ async def attack(server: Server, goods: Sequence[Known], *, count: int, seed: in
                 await connection.send_and_leave(case.sent)
                 outcome.left += 1
             else:
-                outcome.add(case, await connection.ask(case.sent))
+                outcome.add(number, case, await connection.ask(case.sent))
                 connection.close()
         steady.close()
 
@@ -140,7 +139,7 @@ def main() -> None:
 
 async def _show(server: Server, seed: int, number: int) -> None:
     goods = await known.learn(server)
-    case = Maker(seed, server.key, known.named(goods, "feature").right["feature"]).case(number)
+    case = Maker(seed, Sender(server.key, known.named(goods, "feature").right["feature"])).case(number)
     connection = Connection(Address.of(server.url))
     print(f"{case.kind}: {len(case.sent)} bytes, {case.sent.replace(server.key.encode(), b'KEY')[:600]!r}")
     if case.left:

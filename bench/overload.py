@@ -65,7 +65,7 @@ class Bench:
 
     def capacity(self) -> Tally:
         asyncio.run(closed_loop(self.address, self.goods, clients=CLIENTS, seconds=min(3.0, self.seconds)))
-        return asyncio.run(closed_loop(self.address, self.goods, clients=CLIENTS, seconds=self.seconds / 3))
+        return asyncio.run(closed_loop(self.address, self.goods, clients=CLIENTS, seconds=max(5.0, self.seconds / 3)))
 
     def against(self, alone: Tally, crowded: Tally) -> None:
         self.told.tell(self.part, f"200s a second at 1x ({CLIENTS} clients)", alone.rate)
