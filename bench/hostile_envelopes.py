@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import cache
 
 from bench import hostile_pictures
 from bench.cases import ALIGNED, ANY, CONTENT, FORMS, JSON, ONE_IMAGE, REFUSED, TOO_LARGE, Case, Sender
@@ -35,28 +36,35 @@ def keys(sender: Sender, rng: random.Random) -> Case:
     return Case(f"key: {name}", encode("POST", f"/v1/{_path(rng)}{query}", [*headers, JSON], body), statuses)
 
 
+@cache
+def _unreadable_json() -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("empty", b""),
+        ("open", b"{"),
+        ("not UTF-8", b'{"image": "\xff\xfe"}'),
+        ("nested lists", b"[" * 100_000),
+        ("nested objects", b'{"image":' * 100_000),
+        ("nested in a field", b'{"image": "AAAA", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        ("missing field", b"{}"),
+        ("null", b"null"),
+        ("list", b"[]"),
+        ("number", b'{"image": 7}'),
+        ("NaN", b'{"image": NaN}'),
+        ("1e999", b'{"image": 1e999}'),
+        ("twice", b'{"image": "AAAA", "image": "BBBB"}'),
+        ("surrogate", b'{"image": "\\ud800"}'),
+        ("UTF-16", '{"image": "AAAA"}'.encode("utf-16")),
+        ("BOM", b'\xef\xbb\xbf{"image": "AAAA"}'),
+        ("many fields", json.dumps({str(n): n for n in range(20_000)}).encode()),
+        ("long name", b'{"' + b"n" * 100_000 + b'": 1}'),
+        ("long number", b'{"image": ' + b"9" * 100_000 + b"}"),
+    )
+
+
 def envelopes_of_json(sender: Sender, rng: random.Random) -> Case:
     name, body = rng.choice(
         (
-            ("empty", b""),
-            ("open", b"{"),
-            ("not UTF-8", b'{"image": "\xff\xfe"}'),
-            ("nested lists", b"[" * 100_000),
-            ("nested objects", b'{"image":' * 100_000),
-            ("nested in a field", b'{"image": "AAAA", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-            ("missing field", b"{}"),
-            ("null", b"null"),
-            ("list", b"[]"),
-            ("number", b'{"image": 7}'),
-            ("NaN", b'{"image": NaN}'),
-            ("1e999", b'{"image": 1e999}'),
-            ("twice", b'{"image": "AAAA", "image": "BBBB"}'),
-            ("surrogate", b'{"image": "\\ud800"}'),
-            ("UTF-16", '{"image": "AAAA"}'.encode("utf-16")),
-            ("BOM", b'\xef\xbb\xbf{"image": "AAAA"}'),
-            ("many fields", json.dumps({str(n): n for n in range(20_000)}).encode()),
-            ("long name", b'{"' + b"n" * 100_000 + b'": 1}'),
-            ("long number", b'{"image": ' + b"9" * 100_000 + b"}"),
+            *_unreadable_json(),
             ("noise", rng.randbytes(rng.randint(1, 3000))),
             ("mutated", mutated(json.dumps({"image": "AAAA", "maxResults": 1}).encode(), rng)),
         )
