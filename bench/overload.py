@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import psutil
-
 from bench import known, report
 from bench.client import Address, Connection
 from bench.known import Known
@@ -19,7 +17,7 @@ from bench.load import Tally, burst, closed_loop, open_loop
 from bench.probe import HealthProbe
 from bench.report import Report
 from bench.serving import pid, serving
-from bench.usage import cpu_seconds
+from bench.usage import CpuMeter
 from tests.e2e.running import Server
 
 CLIENTS = 16  # as many as keep it busy; what it does for them is its capacity
@@ -49,13 +47,13 @@ class Bench:
 
     def loaded(self, load: Callable[[], Tally]) -> Tally:
         """Puts a load on it; tells what came of it, of /v1/health meanwhile, and the CPU that either side took."""
-        before = _own_cpu_s(), cpu_seconds(pid(self.server)), time.perf_counter()
+        meter = CpuMeter(pid(self.server))
         with HealthProbe(self.address) as health:
             tally = load()
-        took = time.perf_counter() - before[2]
+        cores = meter.cores()
         tally.tell(self.told, self.part)
-        self.told.tell(self.part, "CPU of the client, cores", (_own_cpu_s() - before[0]) / took)
-        self.told.tell(self.part, "CPU of the service, cores", (cpu_seconds(pid(self.server)) - before[1]) / took)
+        text = f"{cores.service:.2f}, {cores.client:.2f}, {cores.others:.2f}"
+        self.told.tell(self.part, "cores: service, client, others", text)
         health.tell(self.told, self.part)
         return tally
 
@@ -195,11 +193,6 @@ async def _after_cancelled(bench: Bench) -> tuple[int, float]:
     answer = await fresh.ask(bench.goods[0].request)
     fresh.close()
     return answer.status, answer.seconds
-
-
-def _own_cpu_s() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system)
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {

@@ -1,6 +1,7 @@
 """What the service's processes take of the machine."""
 
 import math
+import time
 from dataclasses import dataclass
 
 import psutil
@@ -36,7 +37,7 @@ def usage(pid: int) -> Usage:
     return Usage(pss, rss, files, threads, processes)
 
 
-def cpu_seconds(pid: int) -> float:
+def _cpu_seconds(pid: int) -> float:
     """Used up to now by a process and all that live below it."""
     root = psutil.Process(pid)
     total = 0.0
@@ -47,3 +48,36 @@ def cpu_seconds(pid: int) -> float:
             continue
         total += times.user + times.system
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """CPU seconds a second."""
+
+    service: float
+    client: float
+    others: float  # of the machine: what disturbs a measurement
+
+
+class CpuMeter:
+    """Counts from when it is made."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._start = time.perf_counter()
+        self._before = self._read()
+
+    def cores(self) -> Cores:
+        took = time.perf_counter() - self._start
+        service, client, machine = (
+            (now - before) / took for now, before in zip(self._read(), self._before, strict=True)
+        )
+        return Cores(service, client, max(0.0, machine - service - client))
+
+    def _read(self) -> tuple[float, float, float]:
+        own, machine = psutil.Process().cpu_times(), psutil.cpu_times()
+        return (
+            _cpu_seconds(self._pid),
+            own.user + own.system,
+            sum(machine) - machine.idle - getattr(machine, "iowait", 0),
+        )
