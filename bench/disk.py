@@ -70,16 +70,24 @@ def filled(told: Report, part: str, *, clients: int, seconds: float) -> None:
             others = sum(n for status, n in tally.statuses.items() if status not in (200, 429, 503))
             told.at_most(part, f"{name}: answers but 200, 429, 503", others, 0)
             told.at_most(part, f"{name}: wrong answers", len(tally.wrong), 0)
-            server.worker("detector").kill()
+            _tell_state(told, part, name, server)
+            with contextlib.suppress(LookupError):  # it is gone already
+                server.worker("detector").kill()
             tally = asyncio.run(closed_loop(address, goods, clients=clients, seconds=seconds / 2))
             told.tell(part, f"{name}, a runner killed: answers", tally.text())
-            assert server.process is not None
-            told.tell(part, f"{name}, a runner killed: supervisor lives", str(server.process.poll() is None))
+            _tell_state(told, part, f"{name}, a runner killed", server)
             ballast.unlink()
             freed = time.perf_counter()
             while _answers(server) != "200" and time.perf_counter() - freed < START_S:
                 time.sleep(0.2)
             told.at_most(part, f"{name}: answers 200 after there is room, s", time.perf_counter() - freed, START_S / 2)
+
+
+def _tell_state(told: Report, part: str, name: str, server: Server) -> None:
+    assert server.process is not None
+    status = server.process.poll()
+    text = "runs" if status is None else f"ended with status {status}"
+    told.holds(part, f"{name}: the service", text, wanted="runs", reached=status is None)
 
 
 @contextlib.contextmanager

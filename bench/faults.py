@@ -20,6 +20,7 @@ from bench.load import Tally, burst, closed_loop
 from bench.report import Report
 from bench.serving import pid, prepared, serving
 from bench.usage import usage
+from models.catalog import describe
 from tests.e2e.running import Server
 
 CLIENTS = 8
@@ -80,7 +81,7 @@ async def _killed(server: Server, service: str, goods: list[Known], seconds: flo
     victim.kill()
     killed_at = time.perf_counter()
     lone = asyncio.create_task(_answered_again(address, goods, killed_at, watched))
-    while not load.done():
+    while not load.done() or (watched.answered_s is None and time.perf_counter() - killed_at < BACK_WITHIN_S):
         probe = Connection(address)
         ready = (await probe.ask(READYZ)).status == 200
         probe.close()
@@ -199,8 +200,7 @@ def _own_store() -> Iterator[Server]:
 
 
 def _graph(home: Path, model: str) -> Path:
-    """Of the version that is served: the newest in the store."""
-    return max((home / "models" / model).glob("*/model.onnx"), key=lambda path: path.stat().st_mtime)
+    return home / "models" / model / describe(model).version / "model.onnx"
 
 
 def no_gpu(run: Run) -> None:

@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from tests.e2e.running import Server, make_server
 
 
@@ -17,6 +19,15 @@ def prepared(**settings: str) -> Iterator[Server]:
             yield server
         finally:
             server.kill()
+            _kill_orphans(server)
+
+
+def _kill_orphans(server: Server) -> None:
+    """Those of its processes that outlived a supervisor which was itself killed."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("PYTHONPATH") == str(server.folder):
+                process.kill()
 
 
 @contextlib.contextmanager
