@@ -6,19 +6,22 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 
 from bench import known
-from bench.client import Address
+from bench.client import Address, Connection, encode
 from bench.load import closed_loop
 from bench.report import Report
 from bench.serving import prepared
 from tests.e2e.running import Server
 
-SIZES_MB = (1, 4, 16, 64, 70)
+SIZES_MB = (0, 1, 16, 70)  # 0: full before the start
+ROOM_MB = 100  # of one that fills up while it serves
+SCANNED = 1000  # paths that nobody serves, each with lines of its own among BentoML's metrics, on that disk
 START_S = 60
 READY = "facebento is ready"
 
@@ -40,7 +43,9 @@ def small(told: Report, part: str) -> None:
     """Either it refuses to start, in words, or it starts and answers right; nothing between."""
     for variable in ("TMPDIR", "BENTOML_HOME"):
         for size in SIZES_MB:
-            with _on_a_disk(variable, size) as (server, _):
+            with _on_a_disk(variable, size or 1) as (server, folder):
+                if size == 0:
+                    _fill(folder / "ballast")
                 status = start(server, START_S)
                 runs = READY in server.output
                 if runs:
@@ -56,7 +61,7 @@ def small(told: Report, part: str) -> None:
 def filled(told: Report, part: str, *, clients: int, seconds: float) -> None:
     """Filled to the last byte under load; a runner is killed meanwhile; then there is room again."""
     for variable in ("TMPDIR", "BENTOML_HOME"):
-        with _on_a_disk(variable, SIZES_MB[-1] + 30) as (server, folder):
+        with _on_a_disk(variable, ROOM_MB) as (server, folder):
             name = f"{variable} filled under load"
             if start(server, START_S) is not None or READY not in server.output:
                 told.holds(part, name, "it does not start", wanted="it runs", reached=False)
@@ -70,6 +75,9 @@ def filled(told: Report, part: str, *, clients: int, seconds: float) -> None:
             others = sum(n for status, n in tally.statuses.items() if status not in (200, 429, 503))
             told.at_most(part, f"{name}: answers but 200, 429, 503", others, 0)
             told.at_most(part, f"{name}: wrong answers", len(tally.wrong), 0)
+            scanned = asyncio.run(_scan(address))
+            told.tell(part, f"{name}: answers to a scanner", ", ".join(f"{n} x {s}" for s, n in scanned.items()))
+            told.at_most(part, f"{name}: answers to it but 404", SCANNED - scanned[404], 0)
             _tell_state(told, part, name, server)
             with contextlib.suppress(LookupError):  # it is gone already
                 server.worker("detector").kill()
@@ -81,6 +89,14 @@ def filled(told: Report, part: str, *, clients: int, seconds: float) -> None:
             while _answers(server) != "200" and time.perf_counter() - freed < START_S:
                 time.sleep(0.2)
             told.at_most(part, f"{name}: answers 200 after there is room, s", time.perf_counter() - freed, START_S / 2)
+
+
+async def _scan(address: Address) -> Counter[int]:
+    connection = Connection(address)
+    asked = [encode("GET", f"/{number}/{'x' * 200}") for number in range(SCANNED)]
+    statuses = Counter([(await connection.ask(request)).status for request in asked])
+    connection.close()
+    return statuses
 
 
 def _tell_state(told: Report, part: str, name: str, server: Server) -> None:

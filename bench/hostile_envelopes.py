@@ -145,6 +145,8 @@ def paths(sender: Sender, rng: random.Random) -> Case:
             "/v1/%2e%2e/",
             "/" + "x" * 4000,
             "/v1/DETECT",
+            f"/v1/{rng.randbytes(6).hex()}",
+            f"/{rng.randbytes(6).hex()}.php",
         )
     )
     method = rng.choice(("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "POST", "BREW"))
