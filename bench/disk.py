@@ -23,6 +23,7 @@ SIZES_MB = (0, 1, 16, 70)  # 0: full before the start
 ROOM_MB = 100  # of one that fills up while it serves
 SCANNED = 1000  # paths that nobody serves, each with lines of its own among BentoML's metrics, on that disk
 START_S = 60
+DEADLINE_S = 30
 READY = "facebento is ready"
 
 
@@ -83,6 +84,9 @@ def filled(told: Report, part: str, *, clients: int, seconds: float) -> None:
                 server.worker("detector").kill()
             tally = asyncio.run(closed_loop(address, goods, clients=clients, seconds=seconds / 2))
             told.tell(part, f"{name}, a runner killed: answers", tally.text())
+            told.at_most(part, f"{name}, a runner killed: longest request, s", tally.longest_s, DEADLINE_S + 1)
+            others = sum(n for status, n in tally.statuses.items() if status not in (200, 429, 503, 504))
+            told.at_most(part, f"{name}, a runner killed: answers but 200, 429, 503, 504", others, 0)
             _tell_state(told, part, f"{name}, a runner killed", server)
             ballast.unlink()
             freed = time.perf_counter()
