@@ -5,8 +5,10 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
@@ -14,7 +16,8 @@ from bench.client import Address, Answer, Connection, form_post, json_post
 from tests.e2e.running import PROJECT, Server
 
 PHOTO = (PROJECT / "docs" / "images" / "astronaut.jpg").read_bytes()  # 512 x 512, one face
-FACE_BOX = (160, 50, 290, 180)  # inside of which it lies; left, top, right, bottom
+ANOTHER = Path(mpl.get_data_path(), "sample_data", "grace_hopper.jpg").read_bytes()  # 512 x 606, one face
+FACE_BOX = (160, 50, 290, 180)  # inside of which the photo's lies; left, top, right, bottom
 PIXELS_OFF = 2  # of a box or a landmark, between a batch and a lone image
 NUMBERS_OFF = 2e-3  # of a confidence, a score, an embedding's element
 
@@ -42,26 +45,35 @@ def crop(size: int = 112) -> bytes:
 
 
 async def learn(server: Server) -> list[Known]:
-    """Asks a server that is otherwise idle. Raises RuntimeError where its answers make no sense."""
+    """Of two people, so that an answer given to the wrong client shows.
+
+    Asks a server that is otherwise idle. Raises RuntimeError where its answers make no sense.
+    """
     key, address = server.key, Address.of(server.url)
     feature = (await _ask(address, form_post("/v1/file/feature", key, {"image": PHOTO})))["feature"]
     requests = {
         "detect": json_post("/v1/detect", key, {"image": PHOTO}),
         "embeddings": form_post("/v1/file/embeddings", key, {"image": PHOTO}),
+        "embeddings of another": form_post("/v1/file/embeddings", key, {"image": ANOTHER}),
+        "detect another": form_post("/v1/file/detect", key, {"image": ANOTHER}),
         "embeddings-only": json_post("/v1/embeddings-only", key, {"image": crop()}),
         "feature": json_post("/v1/feature", key, {"image": PHOTO}),
         "score": form_post("/v1/file/score", key, {"image1": PHOTO, "image2": crop(300)}),
+        "score of two": form_post("/v1/file/score", key, {"image1": PHOTO, "image2": ANOTHER}),
         "feature-score": json_post("/v1/feature-score", key, {"feature1": feature, "feature2": feature}),
     }
     found = [Known(name, request, await _ask(address, request)) for name, request in requests.items()]
-    box = found[0].right["faces"][0]["boundingBox"]
-    left, top, right, bottom = FACE_BOX
-    if not (left < box["left"] < box["right"] < right and top < box["top"] < box["bottom"] < bottom):
+    right = {each.name: each.right for each in found}
+    box = right["detect"]["faces"][0]["boundingBox"]
+    left, top, end, bottom = FACE_BOX
+    if not (left < box["left"] < box["right"] < end and top < box["top"] < box["bottom"] < bottom):
         raise RuntimeError(f"the idle server finds the face of the photograph at {box}")
-    for each in (found[3], found[4]):
-        again = await _ask(address, each.request)
-        if not _alike(again, each.right):
-            raise RuntimeError(f"the idle server answers {each.name} differently each time")
+    if not right["score of two"]["score"] < 0.5 < right["score"]["score"]:
+        raise RuntimeError("the idle server takes two people for one, or one for two")
+    for name in ("embeddings", "embeddings of another", "feature"):
+        again = await _ask(address, requests[name])
+        if not _alike(again, right[name]):
+            raise RuntimeError(f"the idle server answers {name} differently each time")
     return found
 
 
