@@ -107,13 +107,14 @@ def measure(server: Server, told: Report, *, count: int, seed: int, pause_s: flo
     told.tell(part, "answers cut off while refused bodies came", outcome.cut)
     told.tell(part, "longest", f"{outcome.longest_s:.2f} s: case {outcome.longest}")
     told.tell(part, "answers to good ones", outcome.good.text())
-    told.at_most(
-        part, "good ones not answered 200", sum(outcome.good.statuses.values()) - outcome.good.statuses[200], 0
-    )
+    others = sum(n for status, n in outcome.good.statuses.items() if status not in (200, 429))
+    told.at_most(part, "good ones answered neither 200 nor 429", others, 0)
     told.at_most(part, "good ones answered wrong", len(outcome.good.wrong), 0)
     told.tell(part, "good ones p99, ms", outcome.good.ms(99))
     told.tell(part, "PSS before and after, MiB", f"{before.pss_mib:.0f} and {after.pss_mib:.0f}")
     told.tell(part, "RSS before and after, MiB", f"{before.rss_mib:.0f} and {after.rss_mib:.0f}")
+    told.tell(part, "PSS before, by process, MiB", before.by_service())
+    told.tell(part, "PSS after, by process, MiB", after.by_service())
     told.at_most(part, "PSS up, MiB", after.pss_mib - before.pss_mib, MOST_MIB)
     told.at_most(part, "open files up", after.files - before.files, CLIENTS)
     health.tell(told, part, limit_s=MOST_HEALTH_S if len(health.seconds) >= LEAST_PROBES else None)

@@ -181,6 +181,8 @@ def _tell_memory(told: Report, part: str, soaked: Soaked, rest: Usage, minutes: 
     told.tell(part, "PSS at the end, median, MiB", last)
     told.tell(part, "PSS at the most, MiB", max(each.pss_mib for _, each in soaked.samples))
     told.tell(part, "PSS and RSS at rest, MiB", f"{rest.pss_mib:.0f} and {rest.rss_mib:.0f}")
+    told.tell(part, "PSS after the warm-up, by process, MiB", warm[0][1].by_service())
+    told.tell(part, "PSS at rest, by process, MiB", rest.by_service())
     told.at_most(part, "PSS up since the warm-up, MiB", last - first, MOST_MIB)
     slope_per_h = 3600 * slope([at for at, _ in warm], pss)
     if minutes >= SLOPE_MINUTES:

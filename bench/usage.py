@@ -15,26 +15,33 @@ class Usage:
     rss_mib: float  # resident set sizes, summed: shared pages count for each
     files: int  # open file descriptors
     threads: int
-    processes: int
+    services: dict[str, float]  # BentoML service -> PSS of its processes, MiB; "" is the supervisor
+
+    def by_service(self) -> str:
+        return ", ".join(f"{name or 'supervisor'} {pss:.0f}" for name, pss in sorted(self.services.items()))
 
 
 def usage(pid: int) -> Usage:
     root = psutil.Process(pid)
     pss = rss = 0.0
-    files = threads = processes = 0
+    files = threads = 0
+    services: dict[str, float] = {}
     for process in [root, *root.children(recursive=True)]:
         try:
             with process.oneshot():
                 memory = process.memory_full_info()
                 counted = process.num_fds(), process.num_threads()
+                words = process.cmdline()
         except psutil.Error:  # it ended meanwhile
             continue
-        pss += getattr(memory, "pss", math.nan) / 2**20
+        own = getattr(memory, "pss", math.nan) / 2**20
+        name = words[words.index("--service-name") + 1] if "--service-name" in words else ""
+        services[name] = services.get(name, 0.0) + own
+        pss += own
         rss += memory.rss / 2**20
         files += counted[0]
         threads += counted[1]
-        processes += 1
-    return Usage(pss, rss, files, threads, processes)
+    return Usage(pss, rss, files, threads, services)
 
 
 def _cpu_seconds(pid: int) -> float:

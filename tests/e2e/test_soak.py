@@ -13,9 +13,9 @@ pytestmark = pytest.mark.e2e
 def test_hundreds_of_bad_inputs_are_refused_and_spoil_no_good_one(server: Server) -> None:
     hostile_pictures.make_all()
     goods = asyncio.run(known.learn(server))
-    outcome = asyncio.run(bad_inputs.attack(server, goods, count=500, seed=1))
+    outcome = asyncio.run(bad_inputs.attack(server, goods, count=300, seed=1))
     assert outcome.faults == []
-    assert outcome.good.statuses.keys() == {200}
+    assert outcome.good.statuses.keys() == {200}, outcome.good.text()
     assert outcome.good.wrong == []
     assert server.read("/v1/health") == {"status": "ok", "ready": True}
 
