@@ -5,6 +5,7 @@ From a process of its own, so that the times are the service's, not those of a c
 
 import http.client
 import multiprocessing
+import signal
 import time
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -56,6 +57,7 @@ class HealthProbe:
 
 
 def _ask(address: Address, caller: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller as well, who ends this
     seconds: list[float] = []
     failures = 0
     connection = http.client.HTTPConnection(address.host, address.port, timeout=30)

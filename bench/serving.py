@@ -32,7 +32,7 @@ def _kill_orphans(server: Server) -> None:
 
 @contextlib.contextmanager
 def serving(**settings: str) -> Iterator[Server]:
-    """One that is ready, and has no limits of its own making: the settings are the defaults but for those given."""
+    """One that is ready. Settings that are not given are the defaults."""
     with prepared(**settings) as server:
         server.start()
         yield server
