@@ -150,6 +150,7 @@ async def _sample(server: Server, start: float, soaked: Soaked) -> None:
 
 def measure(server: Server, told: Report, *, minutes: float, seed: int) -> None:
     part = f"{minutes:g} minutes"
+    told.tell(part, "PSS after the start, MiB", usage(pid(server)).pss_mib)
     mixed = asyncio.run(mixture(server, seed))
     full = asyncio.run(capacity(server, mixed, min(20.0, 60 * minutes / 4)))
     with HealthProbe(Address.of(server.url)) as health:
@@ -176,7 +177,7 @@ def _tell_memory(told: Report, part: str, soaked: Soaked, rest: Usage, minutes: 
     warm = [each for each in soaked.samples if each[0] >= WARM_UP * 60 * minutes]
     pss = [each.pss_mib for _, each in warm]
     first, last = (percentile(half, 50) for half in (pss[: max(1, len(pss) // 5)], pss[-max(1, len(pss) // 5) :]))
-    told.tell(part, "PSS after the start, MiB", soaked.samples[0][1].pss_mib)
+    told.tell(part, "PSS as the soak began, MiB", soaked.samples[0][1].pss_mib)
     told.tell(part, "PSS after the warm-up, median, MiB", first)
     told.tell(part, "PSS at the end, median, MiB", last)
     told.tell(part, "PSS at the most, MiB", max(each.pss_mib for _, each in soaked.samples))
