@@ -16,7 +16,7 @@ VARIANT ?= cuda
 IMAGE ?= facebento
 BACKEND ?= docker
 
-.PHONY: help serve models test test-image fuzz check format lock bento image clean
+.PHONY: help serve models test test-image fuzz stress soak check audit format lock bento image clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -39,11 +39,24 @@ fuzz: .venv/dev models ## fuzz images, features and bodies for SECONDS (300) eac
 	@for each in image feature bodies; do .venv/bin/python -m tests.fuzz.fuzz_$$each --seconds $(SECONDS) || exit 1; done
 	@.venv/bin/pytest --hypothesis-profile many tests/api tests/faces tests/e2e/test_openapi.py
 
+stress: .venv/dev models ## bad inputs, overload and faults, with figures; a quarter of an hour
+	@mkdir -p build
+	@status=0; for name in bad_inputs overload faults; do \
+		.venv/bin/python -m bench.$$name --json build/stress-$$name.json || status=1; done; exit $$status
+
+MINUTES ?= 30
+soak: .venv/dev models ## mixed good and bad requests for MINUTES (30): does memory stay where it was?
+	@.venv/bin/python -m bench.soak --minutes $(MINUTES)
+
 check: .venv/dev ## linters, types, and whether the packages fit together
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/pip check
+
+audit: .venv/dev ## ask PyPI for known vulnerabilities of the locked packages; needs internet
+	@for each in serve serve-cuda pull dev; do \
+		.venv/bin/uv tool run pip-audit --disable-pip --require-hashes -r requirements/$$each.txt || exit 1; done
 
 format: .venv/dev ## rewrite the code as the linters want it
 	.venv/bin/ruff check --fix

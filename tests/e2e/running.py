@@ -81,6 +81,15 @@ class Server:
                     return
             time.sleep(0.05)
 
+    def worker(self, name: str) -> psutil.Process:
+        """The process that serves the BentoML service of that name. Raises LookupError where there is none."""
+        assert self.process is not None
+        for process in psutil.Process(self.process.pid).children():
+            words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+            if "--service-name" in words and words[words.index("--service-name") + 1] == name:
+                return process
+        raise LookupError(name)
+
     def stop(self) -> int:
         """SIGTERM, and the exit status. Every process of it is gone after this."""
         assert self.process is not None

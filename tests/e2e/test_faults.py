@@ -16,16 +16,6 @@ from tests.e2e.running import NewServer, Server
 pytestmark = pytest.mark.e2e
 
 
-def worker(server: Server, name: str) -> psutil.Process:
-    """The process that serves the BentoML service of that name."""
-    assert server.process is not None
-    for process in psutil.Process(server.process.pid).children():
-        words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
-        if "--service-name" in words and words[words.index("--service-name") + 1] == name:
-            return process
-    raise LookupError(name)
-
-
 def wait_for(server: Server, status: int, seconds: float) -> None:
     end = time.monotonic() + seconds
     while httpx.get(f"{server.url}/readyz", timeout=30).status_code != status:
@@ -49,7 +39,7 @@ def test_sigterm_loses_nothing_that_is_in_flight(new_server: NewServer, to: str)
     assert server.process is not None
     signalled = [psutil.Process(server.process.pid)]
     if to == "each of its processes":  # as systemd does
-        signalled = [*(worker(server, name) for name in ("detector", "embedder", "facebento")), *signalled]
+        signalled = [*(server.worker(name) for name in ("detector", "embedder", "facebento")), *signalled]
     threading.Timer(0.7, lambda: [process.terminate() for process in signalled]).start()
     assert asyncio.run(burst(server, 40, photo)) == {200: 40}
     assert server.process.wait(30) == 0
@@ -59,7 +49,7 @@ def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(new
     server = new_server()
     server.start()
     names = ("detector", "embedder", "facebento")
-    before = {worker(server, name).pid for name in names}
+    before = {server.worker(name).pid for name in names}
     assert server.process is not None
     server.process.send_signal(signal.SIGHUP)
     end = time.monotonic() + 60
@@ -75,7 +65,7 @@ def test_a_runner_that_is_silent_is_told_at_once_and_one_that_is_killed_comes_ba
     server = new_server()
     server.start()
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
-    detector = worker(server, "detector")
+    detector = server.worker("detector")
     detector.suspend()
     try:
         wait_for(server, 503, 5)
