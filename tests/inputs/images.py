@@ -37,15 +37,21 @@ def _refused(photo: Pixels) -> Iterator[Row]:
         **{name: (file, "image_unsupported_format") for name, file in pictures.foreign().items()},
         "50,000 x 50,000": (pictures.png(50_000, 50_000, 8, 2, b""), "image_too_many_pixels"),
         "13,000 x 13,000 in some kB": (black_png(13_000, 13_000), "image_too_many_pixels"),
-        "2 gigapixels in a bmp": (pictures.bmp(2**31 - 1, 1, b"\0" * 100), "image_*"),
-        "1 x 10,000": (pictures.encoded(np.zeros((10_000, 1, 3), np.uint8)), "image_*"),
-        "10,000 x 1": (pictures.encoded(np.zeros((1, 10_000, 3), np.uint8)), "image_*"),
+        "2 gigapixels in a bmp": (pictures.bmp(2**31 - 1, 1, b"\0" * 100), "image_too_many_pixels"),
+        "1 x 10,000": (pictures.encoded(np.zeros((10_000, 1, 3), np.uint8)), "image_too_narrow"),
+        "10,000 x 1": (pictures.encoded(np.zeros((1, 10_000, 3), np.uint8)), "image_too_narrow"),
+        "40,000 x 700": (black_png(40_000, 700), "image_side_too_long"),
+        "half a JPEG of 112 x 112": (_half(pictures.encoded(cv2.resize(photo, (112, 112)), "JPEG")), "image_corrupt"),
     }
-    everywhere = ("empty", "half a JPEG", "gif", "13,000 x 13,000 in some kB")
+    everywhere = ("empty", "half a JPEG of 112 x 112", "gif", "13,000 x 13,000 in some kB")
     for path, fields in IMAGE_FIELDS.items():
         for at in fields:
             for name in refused if path in DETECT else everywhere:
                 yield _refused_row(name, path, at, *refused[name])
+
+
+def _half(file: bytes) -> bytes:
+    return file[: len(file) // 2]
 
 
 def _wrong_sizes() -> Iterator[Row]:

@@ -168,7 +168,7 @@ def parameters() -> Iterator[Row]:
         ("maxResults", "751", too_high),
         ("maxResults", str(10**9), too_high),
         ("detectSortType", "9", too_high),
-        ("seq", "9" * 5000, "int_parsing*"),
+        ("seq", "9" * 5000, "int_parsing_size"),
     ]
     for name, value, kind in in_forms:
         yield _parameter("/v1/file/detect", name, value, kind)

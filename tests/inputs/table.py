@@ -56,8 +56,7 @@ def right_key(key: str) -> list[bytes]:
 class Row:
     """One request and what it must be answered.
 
-    Of a 422: `place` is its loc, and `kind` its type, or how the type begins where `kind` ends with `*`. Of a 200:
-    `holds` looks at the body.
+    Of a 422: `place` is its loc, and `kind` its type. Of a 200: `holds` looks at the body.
     """
 
     area: str
