@@ -24,11 +24,12 @@ from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
 from api.metrics import Requests, survive_a_full_disk
-from memory import return_freed_memory
+from memory import keep_what_is_there, return_freed_memory
 from models import packing, store
 from models.catalog import describe
 from models.errors import ModelError, ModelNotStoredError
 from pipeline import Pipeline
+from runners.app import AppFactory
 from runners.base import RunnerOptions
 from runners.client import RunnerClient
 from runners.detector import detector_runner
@@ -127,7 +128,8 @@ class PackedService(Service["FaceService"]):
         """BentoML calls it in the processes of this service, not in the runners', before it starts the server."""
         connections.install()
         logs.write_behind()
-        served = super().to_asgi(is_main)
+        self.inject_config()
+        served = AppFactory(self, is_main=is_main)()
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
         return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *app.routes], of_bentoml))
 
@@ -190,6 +192,7 @@ class FaceService:
         if configured.api_keys_file is not None:
             self._watches.append(asyncio.create_task(keys.watch(configured.api_keys_file)))
         log.info("the keys in use: %s", keys().describe())
+        keep_what_is_there()
 
     @bentoml.on_shutdown
     async def leave(self) -> None:

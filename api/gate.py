@@ -20,6 +20,7 @@ from api.keys import Keys
 from stages import stage
 
 KEY_HEADER = "x-api-key"
+PIECE_BYTES = 256 * 1024  # of a body that the app is given at a time: a form is parsed by pieces, and others go between
 CLIENT_GONE = 499  # nginx's number: nobody reads it, but BentoML waits for an answer until its own timeout
 ADMITTED = "facebento.key_name"  # in the ASGI scope of a request that has passed: the name of its key
 
@@ -28,8 +29,8 @@ class Gate:
     """ASGI middleware around the whole app.
 
     The key and the declared size are checked before a byte of the body is read; the body is read before the request
-    takes a place, so that slow uploads hold up nobody; and the app is given it as one piece. When the deadline passes
-    or the client goes away, the app is cancelled, and with it what it awaits of the runners.
+    takes a place, so that slow uploads hold up nobody. When the deadline passes or the client goes away, the app is
+    cancelled, and with it what it awaits of the runners.
 
     guarded: whether a request is one that needs all this; the others (the open GETs, and what the app answers with 404
     or 405 anyway) go straight through. keys: asked for each request, since the key file may change.
@@ -169,12 +170,15 @@ class _Client:
             self._watch.cancel()
 
     def replaying(self, body: bytes) -> Receive:
-        """A `receive` that gives the body in one piece, and after it that the client has gone, once it has."""
-        left: list[bytes] = [body]
+        """A `receive` that gives the body, and after it that the client has gone, once it has."""
+        starts = iter(range(0, len(body), PIECE_BYTES) or [0])
 
         async def receive() -> Message:
-            if left:
-                return {"type": "http.request", "body": left.pop(), "more_body": False}
+            if (start := next(starts, None)) is not None:
+                if start:
+                    await asyncio.sleep(0)
+                end = start + PIECE_BYTES
+                return {"type": "http.request", "body": body[start:end], "more_body": end < len(body)}
             if self._watch is not None:
                 await asyncio.shield(self._watch)
             return {"type": "http.disconnect"}

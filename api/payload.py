@@ -9,22 +9,22 @@ from api.errors import Base64Error
 _DATA_URL = re.compile(r"data:image/[^;,]{1,64}(?:;[^;,]{1,64}){0,4};base64,", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Payload:
-    """One field of a request, and what came in it. Not decoded before `read`, which may take milliseconds."""
+    """One field of a request, and what came in it. Not decoded before `read`, which may take milliseconds at first."""
 
     field: str
     content: str | bytes  # base64 text, or the file's bytes
 
     def read(self) -> bytes:
         """The bytes. Raises Base64Error."""
-        if isinstance(self.content, bytes):
-            return self.content
-        try:
-            return decode_base64(self.content)
-        except Base64Error as error:
-            error.field = self.field
-            raise
+        if isinstance(self.content, str):
+            try:
+                self.content = decode_base64(self.content)
+            except Base64Error as error:
+                error.field = self.field
+                raise
+        return self.content
 
 
 def decode_base64(text: str) -> bytes:

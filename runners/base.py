@@ -11,6 +11,7 @@ import numpy as np
 from bentoml.exceptions import ServiceUnavailable
 from numpy.typing import NDArray
 
+from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
 from runners.batching import PromptService
 from runners.onnx import Engine, choose_device
@@ -75,6 +76,7 @@ class Runner:
     """A model, loaded, verified and warmed up: BentoML reports the service ready after this."""
 
     def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
+        return_freed_memory()
         graph = stored.read()
         self._tag = stored.tag
         if bentoml.server_context.service_type == "service":  # in a process of its own
@@ -82,6 +84,7 @@ class Runner:
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
         self._engine = Engine(graph, device=options.device, threads=options.threads, max_batch=options.max_batch)
         log.info("%s runs on %s by %s", stored.tag, self._engine.placement.device, self._engine.placement.provider)
+        keep_what_is_there()
 
     @bentoml.api(input_spec=NoInput)
     async def placement(self) -> dict[str, str]:

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from _bentoml_impl.server.app import ServiceAppFactory
 from _bentoml_sdk import Service
 from bentoml._internal.marshal.dispatcher import CorkDispatcher, Job, Optimizer
 
+from runners.app import AppFactory
 from runners.calls import Calls
 
 
@@ -76,7 +76,7 @@ class PromptService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> Any:
         self.inject_config()
-        factory = ServiceAppFactory(self, is_main=is_main)
+        factory = AppFactory(self, is_main=is_main)
         for name, dispatcher in factory.dispatchers.items():
             factory.dispatchers[name] = PromptDispatcher(dispatcher)
         return factory()

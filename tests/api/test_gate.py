@@ -10,7 +10,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.admission import Admission
-from api.gate import Gate
+from api.gate import PIECE_BYTES, Gate
 from api.keys import read_keys
 
 KEY = (b"x-api-key", b"secret")
@@ -109,6 +109,7 @@ def gate(
     *,
     places: int = 2,
     max_in_flight: int = 2,
+    max_body_bytes: int = CAP,
     held_bytes: int = 5 * CAP,
     deadline_s: float = 30,
 ) -> Gate:
@@ -124,7 +125,7 @@ def gate(
         guarded=lambda scope: scope["method"] == "POST",
         keys=lambda: keys,
         admission=admission,
-        max_body_bytes=CAP,
+        max_body_bytes=max_body_bytes,
         deadline_s=deadline_s,
     )
 
@@ -207,7 +208,23 @@ def test_a_body_in_one_piece_beyond_the_cap_is_refused() -> None:
     assert through(gate(untouched), Exchange(chunks=[b"x" * (CAP + 1)])).status == 413
 
 
-def test_the_app_is_given_the_body_in_one_piece_and_after_it_that_the_client_has_gone() -> None:
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
+def test_the_app_is_given_all_of_a_large_body(size: int) -> None:
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    seen: list[Message] = []
+
+    async def keeping(_: Scope, receive: Receive, send: Send) -> None:
+        while not seen or seen[-1]["more_body"]:
+            seen.append(await receive())
+        await answer(send)
+
+    guarded = gate(keeping, max_body_bytes=size, held_bytes=size)
+    assert through(guarded, Exchange(chunks=[body[:100], body[100:]])).status == 200
+    assert b"".join(message["body"] for message in seen) == body
+    assert max(len(message["body"]) for message in seen) <= PIECE_BYTES
+
+
+def test_the_app_is_given_a_small_body_in_one_piece_and_after_it_that_the_client_has_gone() -> None:
     seen: list[Message] = []
 
     exchange = Exchange(chunks=[b"12", b"", b"345"])
