@@ -86,7 +86,7 @@ def guarded(scope: Scope) -> bool:
 
 # Measured on two cores: throughput is the same from four clients on. Fewer places than a CPU's usual clients would only
 # make refusals; a GPU works on larger batches.
-CONCURRENCY_PER_THREAD = 12
+CONCURRENCY_PER_THREAD = 8
 CONCURRENCY_ON_GPU = 128
 
 

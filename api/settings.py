@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="Requests in work at a time, over all API processes; others wait, and where more keep coming than "
-        "are done, they are answered with 429. 0: 12 for each of `FACEBENTO_THREADS` where the models run on a "
+        "are done, they are answered with 429. 0: 8 for each of `FACEBENTO_THREADS` where the models run on a "
         "CPU, 128 where they run on a GPU. More of them make larger batches, and clients wait for longer under load.",
     )
     deadline_s: float = Field(
