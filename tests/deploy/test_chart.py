@@ -148,7 +148,7 @@ def test_the_image_is_the_one_that_was_named(helm: Helm, example: str | None) ->
         ),
         ({"autoscaling": {"enabled": True, "minReplicas": 9}}, "maxReplicas is less than autoscaling.minReplicas"),
         (
-            {"autoscaling": {"enabled": True, "metric": "requestsInFlight", "requestsInFlight": 16}},
+            {"autoscaling": {"enabled": True, "metric": "requestsInFlight", "requestsInFlight": 512}},
             "autoscaling.requestsInFlight must be less than settings.FACEBENTO_MAX_IN_FLIGHT",
         ),
     ],

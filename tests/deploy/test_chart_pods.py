@@ -166,9 +166,7 @@ def test_the_memory_is_enough_for_the_worst_clients(helm: Helm, example: str | N
     assert gib(resources["requests"]["memory"]) >= 1
     needed = 1e9
     if component == "api":
-        image = 50_000_000
-        needed += int(environment["FACEBENTO_MAX_IN_FLIGHT"]) * 2 * 3 * image
-        needed += int(resources["limits"]["cpu"]) * 15 * image
+        needed += 1.6e9 * int(environment.get("FACEBENTO_WORKERS", 1))
     if environment.get("FACEBENTO_DEVICE") == "cuda":
         needed += 2e9
     assert gib(resources["limits"]["memory"]) * 2**30 >= needed
