@@ -4,7 +4,6 @@ from typing import Any
 
 from _bentoml_impl.server.app import ServiceAppFactory
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-from starlette.middleware import Middleware
 
 
 class AppFactory(ServiceAppFactory):
@@ -15,7 +14,5 @@ class AppFactory(ServiceAppFactory):
     """
 
     @property
-    def middlewares(self) -> list[Middleware]:
-        made: list[Middleware] = super().middlewares
-        left_out: Any = OpenTelemetryMiddleware
-        return [each for each in made if each.cls is not left_out]
+    def middlewares(self) -> list[Any]:
+        return [each for each in super().middlewares if each.cls is not OpenTelemetryMiddleware]
