@@ -32,10 +32,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class ServersApart(LoadScopeScheduling):
-    """Of two processes with tests, one has all those with servers: they share one, and the cores are few."""
+    """Of two processes with tests, one has all those with servers: they share one, and the cores are few.
+
+    But for those of the bento, which share one, and of which most build and don't serve: they go where there is time.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        if file.endswith(("test_bento.py", "test_containerize.py")):
+            return "bento"
         return "e2e" if "e2e" in file or "split" in file else file
 
 
