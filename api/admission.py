@@ -74,7 +74,8 @@ class Admission:
 
     async def work(self) -> None:
         """Take a place, or wait for one. Raises TooManyRequestsError."""
-        if not self._waiting and self._in_work < self._places():
+        self._admit()  # there may be more places than there were
+        if self._in_work < self._places():
             self._in_work += 1
             return
         loop = asyncio.get_running_loop()

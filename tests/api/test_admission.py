@@ -235,15 +235,19 @@ async def gone(tasks: Iterable[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_more_places_count_for_those_who_wait_when_the_next_one_is_done() -> None:
+@pytest.mark.parametrize("when", ["one is done", "one comes"])
+def test_more_places_are_first_for_those_who_wait(when: str) -> None:
     async def scenario(loop: Loop) -> None:
         hall = Hall(places=1)
-        hall.arrive(1, 2, 3, 4)
+        hall.arrive(1, 2, 3)
         await loop.sleep(0.1)
-        hall.places = 3
-        hall.end(1)
+        hall.places = 2
+        if when == "one is done":
+            hall.end(1)
+        else:
+            hall.arrive(4)
         await loop.sleep(0.1)
-        assert hall.are("works") == [2, 3, 4]
+        assert hall.are("works") == ([2, 3] if when == "one is done" else [1, 2])
 
     run(scenario)
 

@@ -418,6 +418,17 @@ def test_work_for_a_client_that_has_gone_is_dropped(places: int) -> None:
     asyncio.run(scenario())
 
 
+def test_nothing_goes_on_behind_an_answer() -> None:
+    async def scenario() -> None:
+        await Exchange().run(gate())
+        await Exchange(chunks=[b"x" * CAP, b"x"]).run(gate())
+        for _ in range(3):  # what was cancelled comes to its end
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(scenario())
+
+
 def test_refused_requests_take_no_place() -> None:
     guarded = gate(max_in_flight=1, held_bytes=CAP)
     for headers in ([], [(b"x-api-key", b"wrong")], [KEY, (b"content-length", b"100000")]):

@@ -1,0 +1,41 @@
+"""Keys that come, end and go while the service runs."""
+
+import datetime as dt
+import time
+
+import pytest
+
+from tests.e2e.running import HTTP, NewServer, Server
+
+pytestmark = pytest.mark.e2e
+
+
+def status(server: Server, key: str) -> int:
+    """400 or so where the key is taken, since there is no image; 401 where it is not."""
+    return HTTP.post(f"{server.url}/v1/file/detect", headers={"x-api-key": key}).status_code
+
+
+def becomes(server: Server, key: str, wanted: int) -> None:
+    end = time.monotonic() + 10
+    while status(server, key) != wanted:
+        assert time.monotonic() < end, server.output
+        time.sleep(0.1)
+
+
+def test_the_key_file_may_change_and_keys_end(new_server: NewServer) -> None:
+    server = new_server(FACEBENTO_API_KEYS_FILE="keys")
+    file = server.folder / "keys"
+    moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=9)
+    file.write_text(f"first=one\nbrief=short expires={moment:%Y-%m-%dT%H:%M:%SZ}\n", encoding="utf-8")
+    server.start()
+    assert [status(server, key) for key in ("one", "short", "two")] == [422, 422, 401]
+    file.write_text(file.read_text(encoding="utf-8") + "second=two\n", encoding="utf-8")
+    becomes(server, "two", 422)
+    becomes(server, "short", 401)
+    assert "has expired" in HTTP.post(f"{server.url}/v1/detect", headers={"x-api-key": "short"}).text
+    file.write_text("second=two\n", encoding="utf-8")
+    becomes(server, "one", 401)
+    assert status(server, "two") == 422
+    assert server.stop() == 0
+    assert '"the keys in use now: first, ' in server.output
+    assert not [key for key in ("one", "short", "two") if f"={key}" in server.output]
