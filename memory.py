@@ -6,11 +6,11 @@ import gc
 import platform
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from stages import stage
+from threads import Threads
 
 T = TypeVar("T")
 
@@ -108,20 +108,12 @@ class Hold:
         self.size -= over
         self._memory.give_back(over)
 
-    async def in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        """Run work, which uses the memory, on a thread.
-
-        Cancelled, it does not begin. Where it has begun nothing can stop it, and the memory is held until it is done.
-        """
-        queued = threads.submit(work)
-        done = asyncio.wrap_future(queued)
-        self._at_work.add(done)
-        done.add_done_callback(self._done)
-        try:
-            return await asyncio.shield(done)
-        except asyncio.CancelledError:
-            queued.cancel()
-            raise
+    async def in_thread(self, threads: Threads, work: Callable[[], T]) -> T:
+        """Run work, which uses the memory, on a thread. Where it has begun, the memory is held until it is done."""
+        begun = await threads.start(work)
+        self._at_work.add(begun)
+        begun.add_done_callback(self._done)
+        return await asyncio.shield(begun)
 
     def leave(self) -> None:
         self._left = True

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from memory import Hold, ImageMemory
 from models.catalog import ModelDescription
 from runners.errors import RunnerUnavailableError
 from stages import found, stage
+from threads import Threads
 
 log = logging.getLogger("facebento.pipeline")
 
@@ -99,7 +99,7 @@ class Pipeline:
         self._crop_bytes = 2 * 3 * self._crop_size**2
         self.memory = ImageMemory(max_image_memory_bytes)
         # Decoding and warping hold the interpreter only briefly: threads do them beside the event loop.
-        self._threads = ThreadPoolExecutor(decode_threads, "decode")
+        self._threads = Threads(decode_threads, "decode")
 
     async def detect(self, upload: Upload, order: Order, limit: int) -> list[Face]:
         async with self._scenes([upload], crops=0) as (_, [scene], _):
@@ -116,7 +116,7 @@ class Pipeline:
     async def embed_aligned(self, upload: Upload) -> Embedding:
         """The upload is a crop aligned to ArcFace's template; no detector runs."""
         with stage("decode"):
-            crops = await self._in_thread(self._read_crop, upload)
+            crops = await self._threads.run(self._read_crop, upload)
         [embedding] = await self._embed_crops(crops)
         return embedding
 
@@ -133,7 +133,7 @@ class Pipeline:
 
     async def compare_features(self, first: Upload, second: Upload) -> float:
         with stage("decode"):
-            a, b = await self._in_thread(lambda: (self._read_feature(first), self._read_feature(second)))
+            a, b = await self._threads.run(lambda: (self._read_feature(first), self._read_feature(second)))
         return self._mapping.score(cosine_similarity(a, b))
 
     @asynccontextmanager
@@ -145,7 +145,7 @@ class Pipeline:
         crops: how many at a time. Of two uploads that fail in the same step, the first one is told.
         """
         with stage("decode"):
-            headers = await _all(self._in_thread(self._read_header, upload) for upload in uploads)
+            headers = await _all(self._threads.run(self._read_header, upload) for upload in uploads)
         reductions = [header.reduction(SEEN_PER_CANVAS * self._canvas_size) for header in headers]
         read = [
             partial(self._read_image, upload, reduction, keep=crops > 0)
@@ -166,7 +166,7 @@ class Pipeline:
                 answers = await _all(self._detect_rows(canvas) for canvas in canvases)
                 del canvases
                 held.shrink(kept_bytes)
-                faces = await self._in_thread(
+                faces = await self._threads.run(
                     lambda: [self._read_faces(*each) for each in zip(answers, views, strict=True)]
                 )
             found(sum(map(len, faces)))
@@ -272,9 +272,6 @@ class Pipeline:
     def _read_feature(self, upload: Upload) -> Embedding:
         with blamed_on(upload.field):
             return decode_feature(upload.read(), self._fingerprint, self._embedder.dimensions)
-
-    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
 
 async def _all(works: Iterable[Awaitable[T]]) -> list[T]:

@@ -91,7 +91,8 @@ class Connection(HttpToolsProtocol):
 
         A client that keeps a connection for its next request has to expect this at any time.
         """
-        waiting = [each for each in self.connections if isinstance(each, Connection) and not each.busy]
+        connections = [each for each in self.connections if isinstance(each, Connection)]
+        waiting = [each for each in connections if not each.busy or each.flow.write_paused]
         waiting.remove(self)
         if not waiting:
             self._refuse(

@@ -104,8 +104,8 @@ class Gate:
         try:
             async with asyncio.timeout(self._deadline_s) as deadline:
                 try:
-                    body = await self._read(receive, seat)
-                    if body is None:
+                    client.body = await self._read(receive, seat)
+                    if client.body is None:
                         await Response(status_code=CLIENT_GONE)(scope, receive, send)
                         return
                     client.watch(deadline)
@@ -114,7 +114,7 @@ class Gate:
                 except ApiError as error:
                     await respond(error)(scope, receive, send)
                     return
-                await self._app(scope, client.replaying(body), noted)
+                await self._app(scope, client.replay, noted)
         except TimeoutError:
             if client.gone and not started:
                 await Response(status_code=CLIENT_GONE)(scope, receive, send)
@@ -150,6 +150,8 @@ class _Client:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._watch: asyncio.Task[None] | None = None
+        self.body: bytes | None = None
+        self._given = 0
         self.answered = False
         self.gone = False  # before it was answered
 
@@ -169,18 +171,17 @@ class _Client:
         if self._watch is not None:
             self._watch.cancel()
 
-    def replaying(self, body: bytes) -> Receive:
+    async def replay(self) -> Message:
         """A `receive` that gives the body, and after it that the client has gone, once it has."""
-        starts = iter(range(0, len(body), PIECE_BYTES) or [0])
-
-        async def receive() -> Message:
-            if (start := next(starts, None)) is not None:
-                if start:
-                    await asyncio.sleep(0)
-                end = start + PIECE_BYTES
-                return {"type": "http.request", "body": body[start:end], "more_body": end < len(body)}
-            if self._watch is not None:
-                await asyncio.shield(self._watch)
-            return {"type": "http.disconnect"}
-
-        return receive
+        if self.body is not None:
+            if self._given:
+                await asyncio.sleep(0)
+            piece = self.body[self._given : self._given + PIECE_BYTES]
+            self._given += len(piece)
+            more = self._given < len(self.body)
+            if not more:
+                self.body = None  # the app has its own by now: two would be one too many
+            return {"type": "http.request", "body": piece, "more_body": more}
+        if self._watch is not None:
+            await asyncio.shield(self._watch)
+        return {"type": "http.disconnect"}

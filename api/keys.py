@@ -87,32 +87,35 @@ class KeyRing:
         Where they can't be read, those before stay in use, and the log says why.
         """
         # Not the state of now: the file may have changed since it was read.
-        taken: tuple[int, int, int] | None = None
-        seen = taken
+        taken = seen = None
+        told = ""
         while True:
             await asyncio.sleep(RELOAD_S)
             now = _state(file)
             settled, seen = now == seen, now
-            if not settled or now == taken:
+            if not settled or (now == taken and not told):
                 continue
-            taken = now
             try:
                 keys = await asyncio.to_thread(self._read)
-            except ValueError as error:
-                log.error("the keys stay as they were: %s", error)  # noqa: TRY400  the message says it all
+            except Exception as error:  # noqa: BLE001  whatever it is: the file is to be followed all the same
+                # And read again until it can be: what was wrong need not be in the file.
+                if told != str(error):
+                    told = str(error)
+                    log.error("the keys stay as they were: %s", error)  # noqa: TRY400  the message says it all
                 continue
+            taken, told = now, ""
             if keys != self._keys:
                 self._keys = keys
                 log.info("the keys in use now: %s", keys.describe())
 
 
-def _state(file: Path) -> tuple[int, int, int] | None:
+def _state(file: Path) -> tuple[int, int, int, int] | None:
     """What changes when the file does, also where a link to it is replaced; None where it is not there."""
     try:
         found = file.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def read_keys(texts: Iterable[tuple[str, Sequence[str]]]) -> Keys:
@@ -157,4 +160,4 @@ def _moment(text: str, variable: str, place: str) -> dt.datetime:
             f"{variable}: what follows expires= in {place} must be a date or a time, such as 2027-01-31 or "
             "2027-01-31T18:00Z."
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

@@ -1,7 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memory import ImageMemory
+from threads import Threads
 
 T = TypeVar("T")
 
@@ -28,9 +28,8 @@ async def settle() -> None:
 
 
 @pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
+def threads() -> Threads:
+    return Threads(1, "test")
 
 
 class Holders:
@@ -143,7 +142,7 @@ def test_what_is_kept_is_all_that_is_held() -> None:
     run(scenario())
 
 
-def test_memory_is_held_until_a_thread_that_can_not_be_stopped_is_done(threads: ThreadPoolExecutor) -> None:
+def test_memory_is_held_until_a_thread_that_can_not_be_stopped_is_done(threads: Threads) -> None:
     async def scenario() -> None:
         memory = ImageMemory(10)
         begun, go_on = threading.Event(), threading.Event()
@@ -171,11 +170,11 @@ def test_memory_is_held_until_a_thread_that_can_not_be_stopped_is_done(threads: 
     run(scenario())
 
 
-def test_what_is_cancelled_before_its_thread_is_free_does_not_begin(threads: ThreadPoolExecutor) -> None:
+def test_what_is_cancelled_before_its_thread_is_free_does_not_begin(threads: Threads) -> None:
     async def scenario() -> None:
         memory = ImageMemory(10)
         busy = threading.Event()
-        threads.submit(busy.wait, 10)
+        await threads.start(partial(busy.wait, 10))
         begun: list[int] = []
 
         async def request() -> None:
@@ -190,13 +189,13 @@ def test_what_is_cancelled_before_its_thread_is_free_does_not_begin(threads: Thr
         await settle()
         assert memory.free_bytes == 10
         busy.set()
-        await asyncio.wrap_future(threads.submit(int))
+        await threads.run(int)
         assert begun == []
 
     run(scenario())
 
 
-def test_what_fails_on_a_thread_gives_its_memory_back(threads: ThreadPoolExecutor) -> None:
+def test_what_fails_on_a_thread_gives_its_memory_back(threads: Threads) -> None:
     async def scenario() -> None:
         memory = ImageMemory(10)
         for _ in range(3):

@@ -458,6 +458,21 @@ def test_when_there_are_too_many_those_that_wait_longest_go(monkeypatch: pytest.
     run(test)
 
 
+def test_those_who_do_not_read_their_answers_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(service: Listening) -> None:
+        for _ in range(3):
+            _, writer = await service.open()
+            transport: Any = writer.transport
+            transport.pause_reading()
+            writer.write(GET.replace(b"open", b"large") * 5)
+        held: Any = service.state.connections
+        await until(lambda: sum(each.flow.write_paused for each in held) == 3)
+        assert (await service.ask(GET)).startswith(b"HTTP/1.1 200")
+
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+    run(test)
+
+
 def test_when_all_are_at_work_the_next_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(service: Listening) -> None:
         for _ in range(3):

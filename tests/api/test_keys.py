@@ -144,6 +144,7 @@ def test_a_key_that_no_header_can_carry_is_told_by_its_place(entry: str, message
     ],
 )
 def test_a_key_may_end(before: str, written: str, moment: dt.datetime) -> None:
+    assert f"(until {moment:%Y-%m-%dT%H:%MZ})" in read_keys([(VARIABLE, [f"{before} expires={written}"])]).describe()
     key = b"QUJDRA==" if "QUJ" in before else b"plain"
     found = read_keys([(VARIABLE, [f"{before}  expires={written}"])]).find(key)
     assert found is not None
@@ -257,12 +258,33 @@ def test_where_the_file_can_not_be_read_the_keys_before_stay(file: File, caplog:
     assert "words" not in caplog.text
 
 
+def test_a_failure_to_read_is_no_reason_to_stay_with_the_old_keys(
+    file: File, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever failed: the file need not change again for its keys to count."""
+    honest = file._read
+    failures = iter([ValueError("no file handle is left"), RuntimeError("can't start a thread")])
+
+    def read() -> Keys:
+        if failure := next(failures, None):
+            raise failure
+        return honest()
+
+    async def scenario() -> None:
+        file.write("bob=two")
+        monkeypatch.setattr(file.ring, "_read", read)
+        await until(lambda: file.names() == ["bob"])
+
+    following(file, scenario)
+    assert caplog.text.count("the keys stay as they were") == 2
+
+
 def test_a_file_that_is_still_being_written_is_not_taken_yet(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = iter([(0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0)])  # another one at each look, and then the last
-    last = (4, 0, 0)
+    states = iter([(0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0), (3, 0, 0, 0)])  # another at each look, then the last
+    last = (4, 0, 0, 0)
     looks = 0
 
-    def state(_: Path) -> tuple[int, int, int]:
+    def state(_: Path) -> tuple[int, int, int, int]:
         nonlocal looks
         looks += 1
         return next(states, last)

@@ -140,7 +140,7 @@ def test_the_image_is_the_one_that_was_named(helm: Helm, example: str | None) ->
         ),
         (
             {"split": {"enabled": True}, "networkPolicy": {"enabled": False}},
-            "split.enabled takes networkPolicy.enabled: the runners read pickles",
+            "split.enabled takes networkPolicy.enabled: the runners ask for no key",
         ),
         (
             {"split": {"enabled": True}, "autoscaling": {"enabled": True, "metric": "requestsInFlight"}},

@@ -85,7 +85,7 @@ own is 5 seconds later; the processes need some seconds more to leave.
 {{- $_ := set $resources "split.detector.resources" .Values.split.detector.resources }}
 {{- $_ := set $resources "split.embedder.resources" .Values.split.embedder.resources }}
 {{- if not .Values.networkPolicy.enabled }}
-{{- fail "split.enabled takes networkPolicy.enabled: the runners read pickles, so whoever reaches them can run code in them" }}
+{{- fail "split.enabled takes networkPolicy.enabled: the runners ask for no key" }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (ne .Values.autoscaling.metric "cpu") }}
 {{- fail "split.enabled takes autoscaling.metric cpu: requests in flight at the API also wait for the runners, and more pods of the API would not help these" }}
