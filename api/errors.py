@@ -5,6 +5,7 @@ ApiError                      raised by what a client meets; the packages below 
 ├── EncodingUnsupportedError  422 content_encoding_unsupported
 ├── KeyMissingError           422 missing
 ├── KeyWrongError             401
+├── KeyExpiredError           401
 ├── ModelNotFoundError        404
 ├── BodyTooLargeError         413
 ├── TooManyRequestsError      429
@@ -18,6 +19,7 @@ MemoryError                   503
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -46,6 +48,9 @@ class KeyMissingError(ApiError): ...
 class KeyWrongError(ApiError): ...
 
 
+class KeyExpiredError(ApiError): ...
+
+
 class ModelNotFoundError(ApiError): ...
 
 
@@ -70,12 +75,14 @@ class Answer:
 
 UNFORESEEN = "The service failed in a way it does not know. Its log has more."
 _SOON = {"Retry-After": "1"}
+_ASK = {"WWW-Authenticate": 'ApiKey realm="facebento", header="x-api-key"'}
 
 ANSWERS: Mapping[type[Exception], Answer] = {
     Base64Error: Answer(422, "base64_invalid"),
     EncodingUnsupportedError: Answer(422, "content_encoding_unsupported", "header"),
     KeyMissingError: Answer(422, "missing", "header"),
-    KeyWrongError: Answer(401, headers={"WWW-Authenticate": 'ApiKey realm="facebento", header="x-api-key"'}),
+    KeyWrongError: Answer(401, headers=_ASK),
+    KeyExpiredError: Answer(401, headers=_ASK),
     ModelNotFoundError: Answer(404),
     BodyTooLargeError: Answer(413),
     TooManyRequestsError: Answer(429, headers=_SOON),
@@ -148,6 +155,7 @@ def install(app: FastAPI) -> None:
         told: Any = error.detail
         if isinstance(told, list):  # api/requests.py's, of a body that is not its model
             return _invalid(told)
+        stages.refused(HTTPStatus(error.status_code).name.lower())
         return JSONResponse({"detail": told}, error.status_code, error.headers)
 
     async def unforeseen(_: Request, __: Exception) -> JSONResponse:

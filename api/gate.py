@@ -12,6 +12,7 @@ from api.errors import (
     BodyTooLargeError,
     DeadlineExceededError,
     EncodingUnsupportedError,
+    KeyExpiredError,
     KeyMissingError,
     KeyWrongError,
     respond,
@@ -77,7 +78,7 @@ class Gate:
         if key is None:
             raise KeyWrongError("The key in x-api-key is not one that this service knows.")
         if key.expired:
-            raise KeyWrongError("The key in x-api-key has expired. Ask whoever runs this service for a new one.")
+            raise KeyExpiredError("The key in x-api-key has expired. Ask whoever runs this service for a new one.")
         for name, value in headers:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 encoded = EncodingUnsupportedError("Compressed bodies are not read. Send it without Content-Encoding.")

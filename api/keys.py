@@ -106,7 +106,8 @@ class KeyRing:
             taken, told = now, ""
             if keys != self._keys:
                 self._keys = keys
-                log.info("the keys in use now: %s", keys.describe())
+                level = logging.INFO if keys.live else logging.WARNING
+                log.log(level, "the keys in use now: %s", keys.describe())
 
 
 def _state(file: Path) -> tuple[int, int, int, int] | None:

@@ -19,6 +19,7 @@ CONTRACT: dict[str, tuple[int, str | None, str | None]] = {
     "EncodingUnsupportedError": (422, "content_encoding_unsupported", "header"),
     "KeyMissingError": (422, "missing", "header"),
     "KeyWrongError": (401, None, None),
+    "KeyExpiredError": (401, None, None),
     "ModelNotFoundError": (404, None, None),
     "BodyTooLargeError": (413, None, None),
     "TooManyRequestsError": (429, None, None),

@@ -236,6 +236,7 @@ def test_a_changed_file_counts_without_a_restart(file: File, caplog: pytest.LogC
         assert file.ring().find(b"one") is None
         file.write("")  # which locks everybody out, as it says
         await until(lambda: file.names() == [])
+        await until(lambda: "WARNING" in caplog.text)
 
     following(file, scenario)
     assert "the keys in use now: alice, bob" in caplog.text
