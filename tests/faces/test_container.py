@@ -92,6 +92,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "300 kB of Exif in a png": lambda: png(chunk(b"eXIf", b"\0" * 300_000)),
     "300 kB of Exif in a png's text": lambda: png(chunk(b"tEXt", b"Raw profile type exif\0" + b"0" * 300_000)),
     "1,000 chunks in a webp": lambda: webp(riff(b"abcd") * 1000),
+    "1,000 chunks of odd sizes in a webp": lambda: webp(riff(b"abcd", b"x") * 1000),
     "300 kB of Exif in a webp": lambda: webp(riff(b"EXIF", b"\0" * 300_000), 8),
     "20,001 frames": lambda: webp(riff(b"ANMF") * 20_001),
 }
@@ -174,3 +175,10 @@ def test_a_bmp_of_bit_fields_is_taken() -> None:
     head = struct.pack("<2sIHHI", b"BM", 66 + 384, 0, 0, 66)
     file = head + struct.pack("<IiiHHIIiiII", 40, 12, 8, 1, 32, 3, 0, 0, 0, 0, 0) + masks + b"\x10\x20\x30\0" * 96
     assert decode(file, max_pixels=LIMIT).pixels.tolist() == [[[0x30, 0x20, 0x10]] * 12] * 8
+
+
+def test_a_bmp_whose_header_tells_no_compression_is_taken() -> None:
+    # OS/2's: where others have the compression there are pixels.
+    head = struct.pack("<2sIHHI", b"BM", 26 + 288, 0, 0, 26) + struct.pack("<IHHHH", 12, 12, 8, 1, 24)
+    file = head + b"\0\0\0\0\1\0\0\0" + b"\0" * 280
+    assert decode(file, max_pixels=LIMIT).pixels.shape == (8, 12, 3)
