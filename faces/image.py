@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from faces import container
 from faces.errors import (
     ImageCorruptError,
     ImageError,
@@ -119,9 +120,8 @@ def read_header(data: bytes, *, max_pixels: int) -> Header:
     fmt = _format(data)
 
     def read() -> Header:
-        with Image.open(io.BytesIO(data), formats=[fmt]) as image:
-            _check_size(image.size, max_pixels)
-            return _header(image, fmt, data)
+        with _opened(data, fmt) as image:
+            return _header(image, fmt, data, max_pixels)
 
     return _guarded(fmt, read)
 
@@ -134,19 +134,20 @@ def decode(data: bytes, *, max_pixels: int, reduction: int = 1) -> Picture:
 
     Raises what read_header does, before a pixel is decoded, and ImageCorruptError.
     """
-    header = read_header(data, max_pixels=max_pixels)
+    fmt = _format(data)
 
     def read() -> Picture:
-        if header.format == "PNG":
-            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-                image.verify()  # its checksums, which load() passes over; the image is of no use after it
-        with Image.open(io.BytesIO(data), formats=[header.format]) as image:
+        with _opened(data, fmt) as image:
+            header = _header(image, fmt, data, max_pixels)
+            if fmt == "PNG":
+                with _opened(data, fmt) as other:
+                    other.verify()  # its checksums, which load() passes over; the image is of no use after it
             if reduction > 1:
                 image.draft(None, (header.width // reduction, header.height // reduction))
             image.load()
             return _picture(image, header, reduction)
 
-    return _guarded(header.format, read)
+    return _guarded(fmt, read)
 
 
 def _format(data: bytes) -> str:
@@ -155,7 +156,12 @@ def _format(data: bytes) -> str:
     fmt = next((name for name, matches in _SIGNATURES.items() if matches(data[:12])), None)
     if fmt is None:
         raise ImageUnsupportedFormatError("This is not a JPEG, PNG, WebP or BMP file. Convert it to one of these.")
+    container.check(data, fmt)
     return fmt
+
+
+def _opened(data: bytes, fmt: str) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=[fmt])
 
 
 def _guarded(fmt: str, read: Callable[[], T]) -> T:
@@ -189,7 +195,8 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _header(image: Image.Image, fmt: str, data: bytes) -> Header:
+def _header(image: Image.Image, fmt: str, data: bytes, max_pixels: int) -> Header:
+    _check_size(image.size, max_pixels)
     width, height = image.size
     # Pillow keeps an RGB pixel in four bytes, as all but these.
     stored_bytes = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}.get(image.mode, 4)

@@ -60,6 +60,14 @@ def bmp(width: int, height: int, data: bytes) -> bytes:
     return whole + struct.pack("<IiiHHIIiiII", 40, *size, 1, 24, 0, 0, 0, 0, 0, 0) + data
 
 
+def rle_bmp(width: int, height: int) -> bytes:
+    """Run-length encoded: a pixel and the end of the line, line by line."""
+    body = b"\1\1\0\0" * height
+    whole = struct.pack("<2sIHHI", b"BM", 54 + 1024 + len(body), 0, 0, 54 + 1024)
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 0, 0)
+    return whole + head + bytes(range(256)) * 4 + body
+
+
 def turned(photo: Pixels, orientation: int, fmt: str = "PNG", **options: Any) -> bytes:
     """Stored turned, so that its EXIF orientation puts it upright; one that there is not, as it is."""
     upright = Image.fromarray(photo)
@@ -168,6 +176,21 @@ def damaged(photo: Pixels) -> dict[str, bytes]:
         "a png with a wrong checksum": bytes(wrong_crc),
         "a png without width": png(0, 1, 8, 2, b"\0" * 100),
         "a png with a text of 30 MB": png(1, 1, 8, 0, b"\0\0", bomb),
+        **_overgrown(files),
+    }
+
+
+def _overgrown(files: dict[str, bytes]) -> dict[str, bytes]:
+    """With more metadata than pixels. Of ten times as much each would stop all other decoding for seconds."""
+    jpeg = files["JPEG"]
+    private = (b"prVt", b"")
+    riff = files["WEBP"] + b"abcd\0\0\0\0" * 50_000
+    return {
+        "a jpeg of 50,000 Exif blocks": jpeg[:2] + b"\xff\xe1\0\x12Exif\0\0xxxxxxxxxx" * 50_000 + jpeg[2:],
+        "a jpeg of 250,000 comments": jpeg[:2] + b"\xff\xfe\0\2" * 250_000 + jpeg[2:],
+        "a jpeg behind 250,000 restarts": jpeg[:2] + b"\xff\xd0" * 250_000 + jpeg[2:],
+        "a png of 20,000 private chunks": png(1, 1, 8, 0, b"\0\0", *[private] * 20_000),
+        "a webp of 50,000 chunks": riff[:4] + struct.pack("<I", len(riff) - 8) + riff[8:],
     }
 
 
@@ -186,6 +209,8 @@ def foreign() -> dict[str, bytes]:
         "avif": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B" + b"\0" * 100,
         "svg": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>',
         "zip": b"PK\3\4" + b"\0" * 100,
+        "a bmp of run lengths": rle_bmp(8, 8),
+        "a bmp of run lengths, 49 megapixels in 29 kB": rle_bmp(7000, 7000),
         "a wave file": b"RIFF\x24\0\0\0WAVEfmt " + b"\0" * 100,
         "a jpeg behind a space": b" " + encoded(dot, "JPEG"),
         "text": b"/etc/passwd",
