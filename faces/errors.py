@@ -3,7 +3,7 @@
 InputError
 ├── ImageError
 │   ├── ImageCorruptError            the bytes are not a readable picture
-│   ├── ImageUnsupportedFormatError  neither JPEG, PNG, WebP nor BMP
+│   ├── ImageUnsupportedFormatError  neither JPEG, PNG, WebP nor plain BMP
 │   ├── ImageTooManyPixelsError      refused from its header, before a pixel is decoded, as the next three are
 │   ├── ImageSideTooLongError
 │   ├── ImageTooNarrowError          one side many times the other: no face could be seen in it

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import atheris
 import numpy as np
 
-with atheris.instrument_imports(include=["faces.image", "PIL"]):
+with atheris.instrument_imports(include=["faces.container", "faces.image", "PIL"]):
     from faces import image
 
 from faces.errors import ImageError
