@@ -60,11 +60,11 @@ def test_a_request_is_one_line_with_all_that_there_is_to_tell(server: Server) ->
         ("POST /v1/detect", "wrong", "/v1/detect", 401, "key_wrong"),
         ("POST /v1/detect", None, "/v1/detect", 422, "missing"),
         ("POST /v1/detect%0A", None, "/v1/detect", 422, "missing"),
-        ("PUT /v1/detect", None, "/v1/detect", 405, None),
+        ("PUT /v1/detect", None, "/v1/detect", 405, "method_not_allowed"),
         ("GET /v1/info/model/centerface", None, "/v1/info/model/{model_name}", 200, None),
         ("GET /v1/info/model/x%0Ay", None, "/v1/info/model/{model_name}", 404, "model_not_found"),
-        ("GET /a/b?c=d", None, "/unknown", 404, None),
-        ("GET /livez%0A", None, "/unknown", 404, None),
+        ("GET /a/b?c=d", None, "/unknown", 404, "not_found"),
+        ("GET /livez%0A", None, "/unknown", 404, "not_found"),
     ],
 )
 def test_refused_ones_and_unknown_ones_have_a_line_and_an_id_too(
