@@ -20,34 +20,14 @@ from faces.errors import (
     ImageTooNarrowError,
     ImageUnsupportedFormatError,
 )
+from tests.inputs.pictures import UNDONE, Pixels, encoded, foreign, png
 
-Pixels = NDArray[np.uint8]
 LIMIT = 1_000_000
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP"]
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
     return faces_image.decode(data, max_pixels=max_pixels).pixels
-
-
-def encoded(image: Image.Image | NDArray[Any], fmt: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, fmt, **options)
-    return file.getvalue()
-
-
-def png(width: int, height: int, depth: int, kind: int, data: bytes, *extra: tuple[bytes, bytes]) -> bytes:
-    """A PNG file from its raw scan lines, each with its filter byte in front."""
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)),
-        *extra,
-        (b"IDAT", zlib.compress(data)),
-        (b"IEND", b""),
-    ]
-    parts = [
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def over_white(rgb: NDArray[Any], alpha: NDArray[Any]) -> NDArray[np.float64]:
@@ -202,19 +182,6 @@ def test_a_ycck_jpeg_equals_its_rgb_twin(photo: Pixels) -> None:
     assert_alike(decode(file, max_pixels=LIMIT), photo, mean=3)
 
 
-# How a stored picture is turned for its viewer (EXIF 2.32, tag 0x0112), and what undoes it.
-UNDONE = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,  # counter-clockwise; the viewer turns it clockwise
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-
-
 @pytest.mark.parametrize("orientation", UNDONE)
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
 def test_every_exif_orientation_gives_the_upright_picture(photo: Pixels, orientation: int, fmt: str) -> None:
@@ -327,32 +294,10 @@ def test_impossible_sizes_are_refused(width: int, height: int) -> None:
             decode(file, max_pixels=LIMIT)
 
 
-def foreign_files() -> dict[str, bytes]:
-    dot = Image.new("RGB", (8, 8))
-    return {
-        "gif": encoded(dot, "GIF"),
-        "tiff": encoded(dot, "TIFF"),
-        "ico": encoded(dot, "ICO"),
-        "ppm": encoded(dot, "PPM"),
-        "jpeg2000": encoded(dot, "JPEG2000"),
-        "eps": encoded(dot, "EPS"),
-        "pdf": encoded(dot, "PDF"),
-        "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100,
-        "avif": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B" + b"\0" * 100,
-        "svg": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>',
-        "zip": b"PK\3\4" + b"\0" * 100,
-        "a wave file": b"RIFF\x24\0\0\0WAVEfmt " + b"\0" * 100,
-        "a jpeg behind a space": b" " + encoded(dot, "JPEG"),
-        "text": b"/etc/passwd",
-        "zeros": b"\0" * 1000,
-        "one byte": b"\xff",
-    }
-
-
-@pytest.mark.parametrize("name", foreign_files())
+@pytest.mark.parametrize("name", foreign())
 def test_other_formats_are_unsupported(name: str) -> None:
     with pytest.raises(ImageUnsupportedFormatError):
-        decode(foreign_files()[name], max_pixels=LIMIT)
+        decode(foreign()[name], max_pixels=LIMIT)
 
 
 def test_a_small_file_of_169_million_pixels_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
