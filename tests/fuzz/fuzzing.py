@@ -47,6 +47,7 @@ def fuzz(target: Callable[[bytes], object], corpus: Iterable[bytes], *, longest:
             f"-timeout={SLOWEST_S}",
             f"-rss_limit_mb={MEGABYTES}",
             f"-artifact_prefix={asked.findings}/",
+            "-reload=0",  # else it may read the corpus anew as it goes, and a slow machine takes another way
             "-print_final_stats=1",
             folder,
         ]
