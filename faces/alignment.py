@@ -46,7 +46,7 @@ def letterbox(picture: Picture, size: int) -> tuple[NDArray[np.uint8], View]:
     )
     # Not the ratio of the sides: rounded to whole pixels, the shorter one is scaled a little differently.
     across, down = width / inner[0] * picture.reduction, height / inner[1] * picture.reduction
-    return canvas, View(across, down, picture.left, picture.top, picture.width, picture.height)
+    return canvas, View(across, down, picture.left, picture.top, picture.width, picture.height, size)
 
 
 def similarity(source: NDArray[np.float32], target: Template) -> NDArray[np.float64]:

@@ -112,7 +112,7 @@ def test_letterbox_fits_the_image_into_the_top_left_corner(width: int, height: i
     canvas, view = letterbox(picture(np.full((height, width, 3), 255, np.uint8)), 64)
     assert canvas.shape == (64, 64, 3)
     assert canvas.dtype == np.uint8
-    assert view == View(width / inner[0], height / inner[1], 0, 0, width, height)
+    assert view == View(width / inner[0], height / inner[1], 0, 0, width, height, 64)
     assert (canvas[: inner[1], : inner[0]] == 255).all()
     assert canvas.sum() == 255 * 3 * inner[0] * inner[1]
 

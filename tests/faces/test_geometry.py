@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from faces.alignment import ARCFACE_TEMPLATE, align, letterbox, reduction_for
-from faces.detection import Face, Order, read_candidates, select, usable
+from faces.detection import Face, Order, View, read_candidates, read_faces, select, suppress, usable
 from faces.image import REDUCTIONS, Picture, decode, read_header
 
 settings.register_profile("geometry", deadline=None, max_examples=60)
@@ -64,6 +64,11 @@ def test_a_canvas_and_its_picture_agree_about_every_place(picture: Picture) -> N
     assert rows * view.down == pytest.approx(height * picture.reduction)
 
 
+def faces_of(candidates: NDArray[np.float32], view: View) -> list[Face]:
+    rows = read_candidates(candidates, view, score_threshold=0.5)
+    return read_faces(suppress([rows], iou_threshold=0.3), width=view.width, height=view.height)
+
+
 @given(pictures(), st.tuples(*[st.floats(0, 1)] * 4))
 def test_a_box_of_the_picture_comes_back_from_the_canvas(picture: Picture, shares: tuple[float, ...]) -> None:
     _, view = letterbox(picture, CANVAS)
@@ -72,7 +77,7 @@ def test_a_box_of_the_picture_comes_back_from_the_canvas(picture: Picture, share
     x1, x2 = ((x + view.left) / view.across for x in (left, right))
     y1, y2 = ((y + view.top) / view.down for y in (top, bottom))
     row = np.array([[x1, y1, x2, y2, 0.9, *[x1, y1] * 5]], np.float32)
-    found = read_candidates(row, view, score_threshold=0.5, iou_threshold=0.3)
+    found = faces_of(row, view)
     if right - left > 0.01 and bottom - top > 0.01:
         [face] = found
         assert (face.left, face.top, face.right, face.bottom) == pytest.approx((left, top, right, bottom), abs=1e-3)
@@ -94,7 +99,7 @@ def test_candidates_are_refused_or_are_faces_inside_the_picture(
         assert not np.isfinite(candidates).all()
         return
     _, view = letterbox(picture, CANVAS)
-    found = read_candidates(candidates, view, score_threshold=0.5, iou_threshold=0.3)
+    found = faces_of(candidates, view)
     assert len(found) <= (candidates[:, 4] > 0.5).sum()
     for face in found:
         assert 0 <= face.left < face.right <= picture.width
@@ -115,7 +120,7 @@ def test_numbers_as_large_as_there_are_do_no_harm(value: float, columns: list[in
     row[0, columns] = value
     picture = Picture(np.zeros((100, 100, 3), np.uint8), 400, 400, 4)
     _, view = letterbox(picture, CANVAS)
-    for face in read_candidates(row, view, score_threshold=0.5, iou_threshold=0.3):
+    for face in faces_of(row, view):
         assert np.isfinite(face.landmarks).all()
         assert align([(picture, face)], ARCFACE_TEMPLATE, 112).shape == (1, 112, 112, 3)
 

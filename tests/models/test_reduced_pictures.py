@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from faces.alignment import align, letterbox, reduction_for
-from faces.detection import Face, read_candidates
+from faces.detection import Face, read_candidates, read_faces, suppress
 from faces.image import Picture, decode
 from models import store
 from models.catalog import describe
@@ -37,12 +37,9 @@ def only_face(detector: onnxruntime.InferenceSession, picture: Picture) -> Face:
     assert DETECTOR.detector is not None
     canvas, view = letterbox(picture, DETECTOR.input.size)
     [candidates] = detector.run(["candidates"], {"canvases": canvas[None]})[0]
-    [face] = read_candidates(
-        candidates,
-        view,
-        score_threshold=DETECTOR.detector.score_threshold,
-        iou_threshold=DETECTOR.detector.iou_threshold,
-    )
+    rows = read_candidates(candidates, view, score_threshold=DETECTOR.detector.score_threshold)
+    best = suppress([rows], iou_threshold=DETECTOR.detector.iou_threshold)
+    [face] = read_faces(best, width=view.width, height=view.height)
     return face
 
 
