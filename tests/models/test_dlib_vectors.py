@@ -40,7 +40,8 @@ def cut(picture: Pixels, crop: dict[str, Any]) -> Pixels:
     )
     small = image.resize((crop["side"], crop["side"]), Image.Resampling.BOX)
     seen = np.asarray(small.resize((150, 150), Image.Resampling.BILINEAR))
-    return (seen * crop["gain"]).astype(np.uint8)
+    darkened: Pixels = (seen * crop["gain"]).astype(np.uint8)
+    return darkened
 
 
 def test_the_vectors_are_dlibs(answers: dict[str, Floats]) -> None:
