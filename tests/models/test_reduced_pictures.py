@@ -69,7 +69,7 @@ def test_a_reduced_picture_gives_the_same_face(
     grain = np.random.default_rng(0).integers(-8, 9, (image.height, image.width, 1), np.int16)
     file = io.BytesIO()
     Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
-    # The reductions that leave the detector two pixels for each of its canvas, and divide none of these pictures.
+    # The reductions that leave the detector two pixels for each of its canvas. No picture is a multiple of its own.
     seen = 2 if side < 5120 else 4
     full, reduced = (decode(file.getvalue(), max_pixels=10**8, reduction=each) for each in (1, seen))
     (canvas, face), (other_canvas, again) = only_face(detector, full), only_face(detector, reduced)
