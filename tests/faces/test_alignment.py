@@ -205,12 +205,16 @@ def test_a_crop_is_what_scikit_image_makes_of_it(
 ) -> None:
     """Faces of 0.4 to 14 pixels for one of the crop's, against two samples a pixel of the picture, averaged.
 
-    In levels, the mean difference is 0.2 to 0.7 where the crop enlarges and up to 3.6 where it shrinks: the samples of
-    a large face lie between pixels of the scale that it was shrunk to, which blurs it a little.
+    In levels, the mean difference is 0.2 to 0.7 where the crop enlarges and up to 5.5 where it shrinks, 8 to 13 if it
+    did not average: grain between one and two pixels for the crop's is not averaged, and the samples of a larger face
+    lie between pixels of the scale that it was shrunk to, which blurs it a little.
     """
     small = request.getfixturevalue(name)
     shape = [round(side * enlarged) for side in small.shape[1::-1]]
     pixels = cv2.resize(small, shape, interpolation=cv2.INTER_CUBIC if enlarged > 1 else cv2.INTER_AREA)
+    if enlarged > 1:  # which has no details of its own that a crop could make a wrong use of
+        grain = np.random.default_rng(0).integers(-40, 41, pixels.shape)
+        pixels = (pixels + grain).clip(0, 255)
     landmarks = ((found + 0.5) * enlarged - 0.5).astype(np.float32)
     matrix = SimilarityTransform.from_estimate(landmarks.astype(np.float64), np.array(template)).params
     finer = max(1, math.ceil(2 / math.hypot(*matrix[:2, 0])))
@@ -223,7 +227,7 @@ def test_a_crop_is_what_scikit_image_makes_of_it(
     )
     expected = sampled.reshape(size, finer, size, finer, 3).mean(axis=(1, 3))
     [crop] = align([(picture(pixels.astype(np.uint8)), face(landmarks))], template, size)
-    assert abs(crop - expected).mean() < (1 if finer <= 2 else 4)
+    assert abs(crop - expected).mean() < (1 if finer <= 2 else 6)
 
 
 def test_faces_of_several_images_come_in_their_order() -> None:
