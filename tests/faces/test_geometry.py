@@ -57,11 +57,32 @@ def test_a_canvas_and_its_picture_agree_about_every_place(picture: Picture) -> N
     shown = canvas[:, :, 0] > 0
     columns, rows = int(shown[0].sum()), int(shown[:, 0].sum())
     assert max(columns, rows) == CANVAS
-    height, width = picture.pixels.shape[:2]
-    # What is shown begins and ends where the picture at hand does, in pixels of the full one.
-    assert (-view.left, -view.top) == (-picture.left, -picture.top)
-    assert columns * view.across == pytest.approx(width * picture.reduction)
-    assert rows * view.down == pytest.approx(height * picture.reduction)
+    # What is shown begins and ends where the full picture does, also of a reduced one whose pixels reach beyond it.
+    assert (view.left, view.top) == (0, 0)
+    assert columns * view.across == pytest.approx(picture.width)
+    assert rows * view.down == pytest.approx(picture.height)
+
+
+@given(st.integers(300, 900), st.integers(300, 900), st.sampled_from(REDUCTIONS), st.booleans(), st.booleans())
+def test_a_canvas_shows_of_a_reduced_picture_what_it_shows_of_the_full_one(
+    width: int, height: int, reduction: int, mirrored: bool, upside_down: bool
+) -> None:
+    """Also where the reduction divides no side, and what the last pixels show beyond the picture lies on any side."""
+    columns, rows = -(-width // reduction), -(-height // reduction)
+    left = columns * reduction - width if mirrored else 0
+    top = rows * reduction - height if upside_down else 0
+    x, y = np.arange(columns * reduction) - left, np.arange(rows * reduction) - top
+    whole = np.stack([*np.broadcast_arrays(x[None] / 4 + 4, y[:, None] / 4 + 4), np.full((y.size, x.size), 9)], axis=2)
+    full = whole[top : top + height, left : left + width]
+    reduced = whole.reshape(rows, reduction, columns, reduction, 3).mean(axis=(1, 3))
+    pictures = (
+        Picture(np.ascontiguousarray(full.round(), np.uint8), width, height),
+        Picture(np.ascontiguousarray(reduced.round(), np.uint8), width, height, reduction, left, top),
+    )
+    (expected, view), (canvas, same) = (letterbox(each, 40) for each in pictures)
+    assert view == same
+    # A level is four pixels of the picture; the canvas has one for each 7 to 23.
+    assert abs(canvas.astype(int) - expected).max() <= 1
 
 
 def faces_of(candidates: NDArray[np.float32], view: View) -> list[Face]:
