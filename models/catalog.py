@@ -3,11 +3,22 @@
 import functools
 import hashlib
 import json
+import operator
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from faces.feature import ScoreMapping
 from models.errors import DescriptionError, UnknownModelError
@@ -19,6 +30,9 @@ PREPARATION = 2
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # What BentoML accepts as the name of a model, less dots and underscores.
 ModelId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+TermsUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+# With a file at its end, and nothing that would be sent along: no user, no password.
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]+)?/[^\s?#]*[^\s?#/]$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(gt=-1, lt=1)]
 Point = tuple[float, float]
@@ -37,6 +51,40 @@ class PackageSource(Frozen):
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
     archive: Sha256
     member: str
+
+
+class AddressSource(Frozen):
+    """A file at a public address or, with `archive` and `member`, a file inside the zip archive there.
+
+    `archive` is the SHA-256 of the zip. An address that redirects may do so to HTTPS only.
+    """
+
+    url: HttpsUrl
+    archive: Sha256 | None = None
+    member: str | None = None
+
+    @model_validator(mode="after")
+    def _names_an_archive_and_its_member(self) -> Self:
+        if (self.archive is None) != (self.member is None):
+            raise ValueError("archive and member are for a file inside a zip: give both or neither")
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """What is published there is called so: the last part of the address."""
+        return PurePosixPath(unquote(urlsplit(self.url).path)).name
+
+
+def _kind_of_source(fields: object) -> str:
+    by_address = isinstance(fields, AddressSource) or (isinstance(fields, dict) and "url" in fields)
+    return "address" if by_address else "package"
+
+
+# Told apart by hand, so that a mistake in one kind is not told as a mistake in both.
+Source = Annotated[
+    Annotated[PackageSource, Tag("package")] | Annotated[AddressSource, Tag("address")],
+    Discriminator(_kind_of_source),
+]
 
 
 class InputSpec(Frozen):
@@ -94,17 +142,21 @@ class EmbedderSpec(Frozen):
 class ModelDescription(Frozen):
     """One model. `sha256` is of the source file (.onnx or .dat) as published, before preparation.
 
-    `licence` is an SPDX identifier, or a sentence where there is none.
+    `licence` is an SPDX identifier, or a sentence where there is none; `terms` is where its text stands. With
+    `acceptance`, the licence restricts what the model may be used for: nobody gets it without saying that they accept.
     """
 
     id: ModelId
     role: Literal["detector", "embedder"]
     summary: str
     licence: str
+    # Where these say nothing they are left out of what is dumped: models stored before they came keep their version.
+    terms: TermsUrl | None = Field(None, exclude_if=operator.not_)
+    acceptance: bool = Field(default=False, exclude_if=operator.not_)
     sha256: Sha256
     format: Literal["onnx", "dlib"]
     starter: bool = False
-    source: PackageSource | None = None
+    source: Source | None = None
     input: InputSpec
     detector: DetectorSpec | None = None
     embedder: EmbedderSpec | None = None

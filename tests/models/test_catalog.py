@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from models import catalog as catalog_module
-from models.catalog import ModelDescription, catalog, describe, read_description
+from models.catalog import AddressSource, ModelDescription, catalog, describe, read_description
 from models.errors import DescriptionError, UnknownModelError
 
 Fields = dict[str, Any]
@@ -85,6 +85,48 @@ def test_version_follows_description_and_preparation(embedder_fields: Fields, mo
     before = original.version
     monkeypatch.setattr(catalog_module, "PREPARATION", catalog_module.PREPARATION + 1)
     assert original.version != before
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ({"url": "https://example.org/models/tiny.onnx"}, "tiny.onnx"),
+        ({"url": "https://example.org/a%20b.zip", "archive": "0" * 64, "member": "x/tiny.onnx"}, "a b.zip"),
+    ],
+)
+def test_a_file_at_an_address_is_called_as_its_last_part(detector_fields: Fields, source: Fields, name: str) -> None:
+    described = ModelDescription.model_validate(detector_fields | {"source": source})
+    assert isinstance(described.source, AddressSource)
+    assert described.source.file_name == name
+    assert ModelDescription.model_validate_json(described.model_dump_json()) == described
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"url": "http://example.org/tiny.onnx"}, r"source.address.url\n.*should match"),
+        ({"url": "https://user:word@example.org/tiny.onnx"}, r"source.address.url\n.*should match"),
+        ({"url": "https://example.org/"}, r"source.address.url\n.*should match"),
+        ({"url": "https://example.org/tiny.zip", "member": "tiny.onnx"}, "give both or neither"),
+        ({"package": "tiny"}, r"source.package.version\n.*required"),
+    ],
+)
+def test_a_source_that_can_not_be_right_is_told_by_its_kind(
+    detector_fields: Fields, source: Fields, message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ModelDescription.model_validate(detector_fields | {"source": source})
+
+
+def test_terms_change_the_version_only_of_a_model_that_has_some(detector_fields: Fields) -> None:
+    plain = ModelDescription.model_validate(detector_fields)
+    assert not {"terms", "acceptance"} & plain.model_dump().keys()  # models stored before they came keep their version
+    for change in ({"terms": "https://example.org/terms"}, {"acceptance": True}):
+        assert ModelDescription.model_validate(detector_fields | change).version != plain.version
+
+
+def test_a_licence_to_be_accepted_says_where_its_text_is() -> None:
+    assert all(each.terms for each in catalog().values() if each.acceptance)
 
 
 def test_a_description_file_without_checksum_takes_the_computed_one(tmp_path: Path) -> None:
