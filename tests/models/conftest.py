@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,3 +121,10 @@ def _decode_centerface(heat: Floats, size: Floats, offset: Floats, points: Float
         ]
         rows.append([left, top, left + width, top + height, score, *marks])
     return np.array(sorted(rows, key=lambda row: -row[4]), np.float32)
+
+
+@pytest.fixture
+def original_models(pytestconfig: pytest.Config) -> Path | None:
+    """The folder of --original-models."""
+    folder: Path | None = pytestconfig.getoption("--original-models")
+    return folder
