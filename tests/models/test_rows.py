@@ -20,7 +20,7 @@ Fields = dict[str, Any]
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-ROWS = 3
+ROWS = 2
 
 
 def run(graph: bytes, names: Sequence[str] | None, rows: npt.NDArray[Any]) -> list[Floats]:
