@@ -174,7 +174,7 @@ class FaceService:
             "detector": RunnerClient("detector", detector_model.tag, lambda: self.detector),
             "embedder": RunnerClient("embedder", embedder_model.tag, lambda: self.embedder),
         }
-        self.models = (detector_model.description, embedder_model.description)
+        self.models = (detector_model, embedder_model)
         self.pipeline = Pipeline(
             detect=partial(self.runners["detector"].call, "detect"),
             embed=partial(self.runners["embedder"].call, "embed"),
