@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from models import store
 from models.catalog import ModelDescription, catalog
 from models.errors import PackingError
+from models.licence import Acceptance
 from models.packing import REDISTRIBUTABLE, BentoArguments, Reference, check, commit, labels
 from models.store import StoredModel
 from tests.repository import commit_all, git
@@ -66,6 +67,17 @@ def test_nor_one_that_nobody_said_may_be_passed_on(detector_fields: Fields, lice
     _, reason, flag = str(told.value).splitlines()
     assert reason.startswith(f"{model.tag} has the licence {licence!r}")
     assert flag == "To build one nevertheless: --arg allow=unlicensed"
+
+
+def test_nor_one_whose_terms_somebody_accepted_for_themselves(detector_fields: Fields) -> None:
+    terms = {"licence": "for research alone", "terms": None}
+    description = ModelDescription.model_validate(detector_fields | {"acceptance": True} | terms)
+    model = store.save(
+        description, b"graph", Acceptance.model_validate(terms | {"accepted_at": dt.datetime.now(dt.UTC)})
+    )
+    with pytest.raises(PackingError, match=r"(?s)has the licence 'for research alone'.*--arg allow=unlicensed$"):
+        check([model], NOTHING)
+    check([model], frozenset({"unlicensed"}))
 
 
 def test_all_that_is_wrong_is_told_at_once(detector_fields: Fields, embedder_fields: Fields) -> None:
