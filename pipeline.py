@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from faces.alignment import ARCFACE_SIZE, align, letterbox, realign, reduction_for
+from faces.alignment import align, letterbox, realign, reduction_for
 from faces.detection import Face, Order, View, read_candidates, select
 from faces.detection import usable as usable_candidates
 from faces.errors import ImageWrongSizeError, blamed_on
@@ -17,6 +17,7 @@ from faces.feature import decode as decode_feature
 from faces.feature import encode as encode_feature
 from faces.image import Header, Picture, read_header
 from faces.image import decode as decode_image
+from faces.templates import ARCFACE_SIZE
 from memory import Hold, ImageMemory
 from models.catalog import ModelDescription
 from runners.errors import RunnerUnavailableError

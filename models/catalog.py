@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -21,10 +22,11 @@ from pydantic import (
 )
 
 from faces.feature import ScoreMapping
+from faces.templates import ARCFACE_SIZE, ARCFACE_TEMPLATE
 from models.errors import DescriptionError, UnknownModelError
 
-# Raise it with every change of prepare.py, decoding.py, network.py or dlib.py that changes a prepared graph: the stored
-# versions depend on it, so that a graph prepared by older code is never picked up.
+# Raise it with every change in this package that changes a prepared graph: the stored versions depend on it, so that a
+# graph prepared by older code is never picked up.
 PREPARATION = 2
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -37,6 +39,11 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(gt=-1, lt=1)]
 Point = tuple[float, float]
 Triple = tuple[float, float, float]
+# "arcface" for the template of ArcFace and all that is trained on its alignment, so that nobody copies its numbers.
+Landmarks = Annotated[
+    tuple[Point, Point, Point, Point, Point],
+    BeforeValidator(lambda given: ARCFACE_TEMPLATE if given == "arcface" else given),
+]
 
 
 class Frozen(BaseModel):
@@ -110,7 +117,7 @@ class DetectorSpec(Frozen):
     the prepared graph answers for an image; the two thresholds are for whoever reads them.
     """
 
-    decoding: Literal["centerface"]
+    decoding: Literal["centerface", "retinaface", "scrfd", "yunet"]
     outputs: tuple[str, ...]
     candidates: int = Field(gt=0)
     score_threshold: Fraction
@@ -130,11 +137,11 @@ class EmbedderSpec(Frozen):
     """What an embedder answers, and the crop that it wants.
 
     `template` is where the landmarks lie in the crop, in pixels of its size x size square, x then y: left eye, right
-    eye, nose tip, left and right mouth corner, as seen in the picture.
+    eye, nose tip, left and right mouth corner, as seen in the picture; or "arcface", for crops of 112 x 112 pixels.
     """
 
     dimensions: int = Field(gt=0)
-    template: tuple[Point, Point, Point, Point, Point]
+    template: Landmarks
     score: ScoreMapping
     operating_points: tuple[OperatingPoint, ...] = ()
 
@@ -168,6 +175,8 @@ class ModelDescription(Frozen):
         if given != [self.role]:
             found = " and ".join(given) or "neither detector nor embedder"
             raise ValueError(f"a model of role {self.role} has the section {self.role} and no other, found {found}")
+        if self.embedder is not None and self.embedder.template == ARCFACE_TEMPLATE and self.input.size != ARCFACE_SIZE:
+            raise ValueError(f"the template arcface is for crops of {ARCFACE_SIZE} pixels, not of {self.input.size}")
         if self.format == "dlib" and self.role != "embedder":
             raise ValueError("the only dlib network that can be read is its face recognition ResNet, an embedder")
         return self

@@ -3,17 +3,10 @@ import pytest
 from numpy.typing import NDArray
 from skimage.transform import SimilarityTransform
 
-from faces.alignment import (
-    ARCFACE_SIZE,
-    ARCFACE_TEMPLATE,
-    Template,
-    align,
-    letterbox,
-    realign,
-    similarity,
-)
+from faces.alignment import align, letterbox, realign, similarity
 from faces.detection import Face, View
 from faces.image import Picture
+from faces.templates import ARCFACE_SIZE, ARCFACE_TEMPLATE, Template
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float32]

@@ -4,17 +4,19 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
-from onnx import helper, parser
+from onnx import helper
 
-from models.decoding import Tail, centerface, normalisation
+from models.cells import retinaface, scrfd, yunet
+from models.centerface import centerface
 from models.errors import GraphMismatchError
+from models.tail import Tail, normalisation
 
 Floats = npt.NDArray[np.float32]
 Decode = Callable[[Floats, Floats, Floats, Floats], Floats]
 
 
 def run(tail: Tail, **heads: Floats) -> Floats:
-    model = helper.make_model(parser.parse_graph(tail.text), ir_version=9, opset_imports=[helper.make_opsetid("", 19)])
+    model = helper.make_model(tail.graph(), ir_version=9, opset_imports=[helper.make_opsetid("", 19)])
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     answer: Floats = session.run([tail.output], heads)[0]
     return answer
