@@ -38,7 +38,7 @@ def fetch(description: ModelDescription, origin: str) -> bytes:
         raise other
     raise FileNotThereError(
         f"{shown(origin)} has no file of {description.id}. Looked for: {', '.join(names)}. "
-        "Put one of them there, under this name"
+        f"Put one of them there, under this name; {_published(description)}"
     )
 
 
@@ -73,6 +73,16 @@ def _names(description: ModelDescription) -> dict[str, str | None]:
                 f"{description.id} has no source, and so no published name. "
                 "Run: facebento models import FILE --description TOML"
             )
+
+
+def _published(description: ModelDescription) -> str:
+    match description.source:
+        case AddressSource(url=url):
+            return f"it is published at {url}"
+        case PackageSource(package=package, version=version):
+            return f"it is published on package indexes as {package} {version}"
+        case _:
+            raise AssertionError("what has names has a source")
 
 
 def _read(description: ModelDescription, place: str | Path, member: str | None) -> bytes:

@@ -37,7 +37,7 @@ def grid(kinds: dict[str, int], anchors: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-FAMILIES = {
+FAMILIES: dict[str, dict[str, tuple[int, ...]]] = {
     "centerface": {"points": (1, 10, 16, 16), "heat": (1, 1, 16, 16), "size": (1, 2, 16, 16), "offset": (1, 2, 16, 16)},
     "retinaface": {"conf": (1, 168, 2), "loc": (1, 168, 4), "landms": (1, 168, 10)},
     "scrfd": grid({"bbox": 4, "score": 1, "kps": 10}, 2),
