@@ -54,7 +54,7 @@ def _find(role: str, model_id: str) -> store.StoredModel:
         stored = store.find(model_id)
     except ModelNotStoredError as error:
         if "missing" not in arguments.allow:
-            raise settings.SettingsError(f"{variable}: {error}") from None
+            raise settings.SettingsError(f"{variable}: {error}{packing.without_it(arguments.allow)}") from None
         stored = store.expected(describe(model_id))
     except ModelError as error:
         raise settings.SettingsError(f"{variable}: {error}") from None

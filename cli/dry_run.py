@@ -7,7 +7,7 @@ template makes weak scores, boxes beside the faces, points beside the eyes, or p
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,12 +105,8 @@ class _Trial:
             rows: list[tuple[str, ...]] = [("", "CONFIDENCE", "LEFT", "TOP", "RIGHT", "BOTTOM", *POINTS)]
             rows += [(str(number), *_told(face)) for number, face in enumerate(faces, 1)]
             _print_table(rows)
-            outside = sum(not _points_inside(face) for face in faces)
-            if outside:
-                click.echo(f"  {outside} with points far outside the box: doubt `outputs` (their order), `decoding`")
-        else:
-            for line in self._doubts():
-                click.echo(f"  {line}")
+        for line in self._doubts(faces):
+            click.echo(f"  {line}")
         return _drawn(picture, faces)
 
     def embed(self, photos: Sequence[Photo]) -> list[Image.Image]:
@@ -162,22 +158,28 @@ class _Trial:
             raise click.ClickException(f"{photo.path}: {error} Doubt {doubt}") from error
         return answer, (time.perf_counter() - began) * 1000
 
-    def _doubts(self) -> list[str]:
-        """Why there is no face in a photo that shows one, by the scores of its candidates."""
+    def _doubts(self, faces: Sequence[Face]) -> Iterator[str]:
+        """What speaks against the description, by the scores of all candidates, in a photo that shows a face."""
         if self._detector is None:
             raise AssertionError("only a detector has candidates")
         scores = np.concatenate([answer[..., 4].ravel() for answer in self._seen.answered])
         best, least = float(scores.max()), float(scores.min())
         counts = self._detector.score_threshold
-        lines = [f"its scores are {least:.3g} to {best:.3g}, and a face counts above {counts:.3g}"]
         if best > 1.001 or least < -0.001:
-            return [*lines, "scores lie between 0 and 1: doubt `outputs` (their order) and `decoding`"]
-        engine = self._engine(self._graph)
-        swapped = max(float(engine.run(rows[..., ::-1].copy())[..., 4].max()) for rows in self._seen.taken)
-        if swapped > counts:
-            return [*lines, f"with the colours the other way round the best is {swapped:.3g}: doubt `color`"]
-        order = "`mean` and `scale`, `color`, `outputs` (their order) and `decoding`, `size`, `score_threshold`"
-        return [*lines, f"if the photo shows a face, doubt, in this order: {order}"]
+            yield f"its scores are {least:.3g} to {best:.3g}, not 0 to 1: doubt `outputs` (their order) and `decoding`"
+        elif faces:
+            outside = sum(not _points_inside(face) for face in faces)
+            if outside:
+                yield f"{outside} with points far outside the box: doubt `outputs` (their order), `decoding`"
+        else:
+            yield f"its scores are {least:.3g} to {best:.3g}, and a face counts above {counts:.3g}"
+            engine = self._engine(self._graph)
+            swapped = max(float(engine.run(rows[..., ::-1].copy())[..., 4].max()) for rows in self._seen.taken)
+            if swapped > counts:
+                yield f"with the colours the other way round the best is {swapped:.3g}: doubt `color`"
+            else:
+                order = "`mean` and `scale`, `color`, `outputs` (their order) and `decoding`, `size`, `score_threshold`"
+                yield f"if the photo shows a face, doubt, in this order: {order}"
 
     def _engine(self, graph: bytes) -> Engine:
         return Engine(graph, device=self._configured.device, threads=1, max_batch=1)

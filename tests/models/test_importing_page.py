@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.catalog import DetectorSpec, EmbedderSpec, InputSpec, ModelDescription, catalog, read_description
+from models.catalog import DetectorSpec, EmbedderSpec, Frozen, InputSpec, ModelDescription, catalog, read_description
 from models.decoding import DECODINGS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "importing.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_there_is_one_for_each_family(tmp_path: Path) -> None:
 
 
 def test_every_field_is_told() -> None:
-    sections = {"input": InputSpec, "detector": DetectorSpec, "embedder": EmbedderSpec}
+    sections: dict[str, type[Frozen]] = {"input": InputSpec, "detector": DetectorSpec, "embedder": EmbedderSpec}
     fields = ModelDescription.model_fields.keys() - {*sections, "starter", "source"}
     fields |= {f"{name}.{field}" for name, section in sections.items() for field in section.model_fields}
     table = PAGE.partition("## The description")[2].partition("## The dry run")[0]

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import click
 import pytest
 from pydantic import ValidationError
 
@@ -10,7 +11,7 @@ from models import store
 from models.catalog import ModelDescription, catalog
 from models.errors import PackingError
 from models.licence import Acceptance
-from models.packing import REDISTRIBUTABLE, BentoArguments, Reference, check, commit, labels
+from models.packing import REDISTRIBUTABLE, BentoArguments, Reference, check, commit, labels, without_it
 from models.store import StoredModel
 from tests.repository import commit_all, git
 
@@ -212,3 +213,10 @@ def test_a_reference_names_a_model_that_is_not_stored_and_asks_nobody(
     assert (str(info.tag), info.alias) == (detector.tag, "face")
     # Always the same one, so that two bentos of one commit are the same.
     assert info.creation_time == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def test_a_missing_model_names_its_waiver_only_to_who_builds() -> None:
+    assert without_it(NOTHING) == ""
+    for command, told in (("serve", ""), ("build", ". To build a bento without it: --arg allow=altered,missing")):
+        with click.Context(click.Command(command), info_name=command).scope():
+            assert without_it(frozenset({"altered"})) == told
