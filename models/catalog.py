@@ -235,6 +235,8 @@ def read_description(path: Path, sha256: str) -> ModelDescription:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DescriptionError(f"{path} can't be read as TOML: {error}") from error
+    if "model" in fields:  # copied from catalog.toml
+        raise DescriptionError(f"{path} describes one model: its sections are called [input], not [model.input]")
     try:
         return ModelDescription.model_validate({"sha256": sha256} | fields)
     except ValidationError as error:

@@ -202,6 +202,7 @@ def test_a_description_file_without_checksum_takes_the_computed_one(tmp_path: Pa
             'id = "mine"\nrole = "recogniser"',
             r"role: Input should be 'detector' or 'embedder'; summary: Field required",
         ),
+        ("[[model]]\nid = 'mine'", r"its sections are called \[input\], not \[model.input\]"),
         ("colour = 1", "colour: Extra inputs are not permitted"),
     ],
 )
