@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from faces.alignment import ARCFACE_SIZE, align, realign, reduction_for
+from faces.alignment import align, realign, reduction_for
 from faces.detection import Face, Order
 from faces.errors import ImageWrongSizeError, blamed_on
 from faces.feature import Embedding, cosine_similarity, usable
@@ -17,6 +17,7 @@ from faces.feature import encode as encode_feature
 from faces.image import Header, Picture, read_header
 from faces.image import decode as decode_image
 from faces.looks import Look
+from faces.templates import ARCFACE_SIZE
 from memory import Hold, ImageMemory
 from models.catalog import ModelDescription
 from runners.errors import RunnerUnavailableError

@@ -55,7 +55,7 @@ def _find(role: str, model_id: str) -> store.StoredModel:
         stored = store.find(model_id)
     except ModelNotStoredError as error:
         if "missing" not in arguments.allow:
-            raise settings.SettingsError(f"{variable}: {error}") from None
+            raise settings.SettingsError(f"{variable}: {error}{packing.without_it(arguments.allow)}") from None
         stored = store.expected(describe(model_id))
     except ModelError as error:
         raise settings.SettingsError(f"{variable}: {error}") from None
@@ -175,7 +175,7 @@ class FaceService:
             "detector": RunnerClient("detector", detector_model.tag, lambda: self.detector),
             "embedder": RunnerClient("embedder", embedder_model.tag, lambda: self.embedder),
         }
-        self.models = (detector_model.description, embedder_model.description)
+        self.models = (detector_model, embedder_model)
         self.pipeline = Pipeline(
             detect=partial(self.runners["detector"].call, "detect"),
             embed=partial(self.runners["embedder"].call, "embed"),

@@ -9,20 +9,7 @@ from numpy.typing import NDArray
 
 from faces.detection import Face, View
 from faces.image import REDUCTIONS, Picture, Pixels
-
-Template = Sequence[tuple[float, float]]
-
-# Where the five landmarks lie in a 112x112 crop for ArcFace and everything trained on its alignment
-# (Deng et al., insightface, face_align.py): left eye, right eye, nose tip, left and right mouth corner; x, y.
-ARCFACE_TEMPLATE: Template = (
-    (38.2946, 51.6963),
-    (73.5318, 51.5014),
-    (56.0252, 71.7366),
-    (41.5493, 92.3655),
-    (70.7299, 92.2041),
-)
-ARCFACE_SIZE = 112
-
+from faces.templates import ARCFACE_TEMPLATE, Template
 
 # Pixels of a reduced picture for each of the crop's, across and down, that leave an embedding as it is (to a cosine of
 # 0.999): tests/models/test_reduced_pictures.py.

@@ -166,7 +166,8 @@ def test_a_model_that_is_missing(clone: Clone, tmp_path: Path) -> None:
     tag = describe("centerface").tag
     message = f"FACEBENTO_DETECTOR: the model {tag} is not in the store. Run: facebento models pull centerface"
     home = models_of(tmp_path, "dlib-resnet-v1")
-    bento = refuses(clone.with_home(home), "missing", f"{re.escape(message)}$")
+    flag = r"\. To build a bento without it: --arg allow=missing"
+    bento = refuses(clone.with_home(home), "missing", f"{re.escape(message)}{flag}$")
     # It is named, so that whoever serves the bento can bring it.
     assert tag in (bento / "bento.yaml").read_text(encoding="utf-8")
 

@@ -9,17 +9,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from skimage.transform import AffineTransform, SimilarityTransform, warp
 
-from faces.alignment import (
-    ARCFACE_SIZE,
-    ARCFACE_TEMPLATE,
-    Template,
-    align,
-    letterbox,
-    realign,
-    similarity,
-)
+from faces.alignment import align, letterbox, realign, similarity
 from faces.detection import Face, View
 from faces.image import Picture
+from faces.templates import ARCFACE_SIZE, ARCFACE_TEMPLATE, Template
 from models.catalog import describe
 
 Pixels = NDArray[np.uint8]

@@ -11,9 +11,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from faces.alignment import ARCFACE_TEMPLATE, align, letterbox, reduction_for
+from faces.alignment import align, letterbox, reduction_for
 from faces.detection import Face, Order, View, read_candidates, read_faces, select, suppress, usable
 from faces.image import REDUCTIONS, Picture, decode, read_header
+from faces.templates import ARCFACE_TEMPLATE
 
 settings.register_profile("geometry", deadline=None, max_examples=60)
 settings.load_profile("geometry")
