@@ -97,6 +97,8 @@ def info(model_id: str) -> None:
     told["stored"] = model is not None
     if model is not None:
         told |= {"tag": model.tag, "path": str(model.path), "prepared_sha256": model.prepared_sha256}
+        if description.embedder and (calibration := description.embedder.calibration):
+            told["calibration"] = calibration.model_dump(mode="json")
     click.echo(json.dumps(told, indent=2, ensure_ascii=False))
 
 

@@ -7,9 +7,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from faces.feature import ScoreMapping
+from models.calibration import Calibration
 from models.errors import DescriptionError, UnknownModelError
 
 # Raise it with every change of prepare.py, decoding.py, network.py or dlib.py that changes a prepared graph: the stored
@@ -89,6 +90,24 @@ class EmbedderSpec(Frozen):
     template: tuple[Point, Point, Point, Point, Point]
     score: ScoreMapping
     operating_points: tuple[OperatingPoint, ...] = ()
+    # Private: no part of what is described, dumped, or hashed into a version.
+    _calibration: Calibration | None = PrivateAttr(None)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What was measured by whoever runs the service, where they did."""
+        return self._calibration
+
+    @property
+    def mapping(self) -> ScoreMapping:
+        """Cosine -> score, as it is served: as calibrated, or else as described."""
+        return self.score if self._calibration is None else self._calibration.score
+
+    def calibrated(self, calibration: Calibration | None) -> Self:
+        """The same with that calibration."""
+        spec = self.model_copy()
+        spec._calibration = calibration  # noqa: SLF001  its own
+        return spec
 
 
 class ModelDescription(Frozen):
@@ -140,6 +159,12 @@ class ModelDescription(Frozen):
             "template": self.embedder.template,
         }
         return _digest(space)[:32]
+
+    def calibrated(self, calibration: Calibration | None) -> Self:
+        """The same with that calibration; of the same version and fingerprint. TypeError for a detector."""
+        if self.embedder is None:
+            raise TypeError(f"{self.id} is a detector: only embedders have scores")
+        return self.model_copy(update={"embedder": self.embedder.calibrated(calibration)})
 
     @property
     def version(self) -> str:

@@ -9,6 +9,7 @@ ModelError
 │   └── PackageNotFoundError     the index answered, and has no such release
 ├── ChecksumError            bytes that are not the ones described
 ├── MemberMissingError       an archive without the file that was to be taken out of it
+├── CalibrationError         a calibration that is damaged, or is another embedder's
 ├── StorageError             a disk that is full or can't be written or read
 ├── WeightsError             a weights file of another kind, or a truncated one
 ├── GraphMismatchError       a graph that does not fit its description
@@ -52,6 +53,10 @@ class ChecksumError(ModelError):
 
 
 class MemberMissingError(ModelError):
+    pass
+
+
+class CalibrationError(ModelError):
     pass
 
 

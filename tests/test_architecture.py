@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("api", "bench", "cli", "faces", "models", "runners")
+PACKAGES = ("api", "bench", "cli", "evaluation", "faces", "models", "runners")
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.py"), *(f for p in PACKAGES for f in (ROOT / p).rglob("*.py"))]

@@ -1,0 +1,63 @@
+"""The curves, as PNG. Only this module knows matplotlib, which serving does without."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.detection import PrecisionRecall
+from evaluation.errors import DrawingError
+from evaluation.verification import Roc
+
+try:
+    from matplotlib.figure import Figure
+except ModuleNotFoundError as error:
+    if error.name != "matplotlib":
+        raise
+    raise DrawingError(
+        "drawing a curve needs matplotlib, which serving does not. Run: pip install -r requirements/pull.txt"
+    ) from error
+
+Floats = NDArray[np.float64]
+
+
+def draw_roc(curve: Roc, served: float, title: str, file: Path) -> None:
+    """FAR on a logarithmic axis, from a single pair of two people on. served: the threshold in use."""
+    figure, axes = _figure(title)
+    axes.set_xscale("log")
+    least = 1 / curve.different
+    # A step: between two thresholds nothing is known, and FAR 0 has no place on this axis.
+    axes.step(curve.far.clip(least / 2), curve.tar, where="post")
+    index = int(np.flatnonzero(curve.cosines >= served)[-1]) if curve.cosines[0] >= served else 0
+    label = f"served: cosine {served:.3f}"
+    axes.plot([curve.far[index].clip(least / 2)], [curve.tar[index]], "o", label=label, clip_on=False)
+    axes.set(xlim=(least / 2, 1), ylim=(0, 1), xlabel="FAR: pairs of two people taken for one", ylabel="TAR")
+    axes.legend(loc="lower right")
+    _save(figure, file)
+
+
+def draw_precision_recall(curve: PrecisionRecall, served: float, title: str, file: Path) -> None:
+    """served: the score threshold in use."""
+    figure, axes = _figure(title)
+    axes.plot(curve.recall, curve.precision)
+    precision, recall = curve.above(served)
+    if precision is not None:
+        axes.plot([recall], [precision], "o", label=f"served: confidence {served:g}", clip_on=False)
+        axes.legend(loc="lower left")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="recall", ylabel="precision")
+    _save(figure, file)
+
+
+def _figure(title: str) -> tuple[Figure, Any]:
+    # Not pyplot, which keeps its figures and looks for a screen.
+    figure = Figure(figsize=(7, 5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, parse_math=False)
+    axes.grid(visible=True, which="both", alpha=0.3)
+    return figure, axes
+
+
+def _save(figure: Figure, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, format="png")
