@@ -5,10 +5,13 @@ What it needs takes seconds to import, so it is imported when the command runs.
 # ruff: noqa: PLC0415
 
 from pathlib import Path
+from typing import Final
 
 import click
 
 from api import settings
+
+FEW_PAIRS: Final = 300  # without an error among n, the true rate may still be 3 / n (the rule of three, at 95 %)
 
 
 @click.command()
@@ -53,6 +56,12 @@ def calibrate(*, file: Path | None, embedder: str | None, far: float | None, cos
             for each in measured.points
         ]
         click.echo("\n".join(rows))
+        if min(measured.same_pairs, measured.different_pairs) < FEW_PAIRS:
+            click.echo(
+                f"Warning: {measured.same_pairs} pairs of one person and {measured.different_pairs} of two say little: "
+                f"even {FEW_PAIRS} without an error leave room for one in a hundred",
+                err=True,
+            )
     click.echo(
         "A service that runs takes it up when it is started again; a bento holds what was there when it was exported"
     )

@@ -161,7 +161,7 @@ def _evaluate_pairs(task: Task, listed: Path) -> None:
         if found.answered is not None:
             results.append(task.out / "roc.png")
             curve = verification.roc(*found.cosines.arrays())
-            drawing.draw_roc(curve, spec.mapping.cosine, f"{task.name}, {task.embedder.description.id}", results[1])
+            drawing.draw_roc(curve, found.answered.served, f"{task.name}, {task.embedder.description.id}", results[1])
     _tell(pairs_table(found), found.failed, found.pictures, results)
 
 

@@ -70,7 +70,8 @@ def steepness(same: Floats, different: Floats, cosine: float) -> float:
     s log(d0 / d). So s is the one coefficient of a logistic regression without an intercept, fitted by maximum
     likelihood; its score then reads as a probability where both kinds are equally frequent, since both weigh the same
     here. Where they are perfectly apart any larger s would be likelier still: instead of 1 and 0 the targets are
-    (n + 1) / (n + 2) and 1 / (m + 2) (Platt, 1999), and s is kept between 1 and 32.
+    (n + 1) / (n + 2) and 1 / (m + 2) (Platt, 1999), and s is kept between 1 and 32: beyond, nearly all
+    scores are 0 or 1 to all of their digits.
     """
     distance = np.sqrt(2 - 2 * np.concatenate([same, different]).clip(-1, 1)).clip(LEAST_DISTANCE)
     likeness = np.log(np.sqrt(2 - 2 * cosine) / distance)

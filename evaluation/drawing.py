@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluation.detection import PrecisionRecall
 from evaluation.errors import DrawingError
+from evaluation.report import Threshold
 from evaluation.verification import Roc
 
 try:
@@ -19,20 +17,16 @@ except ModuleNotFoundError as error:
         "drawing a curve needs matplotlib, which serving does not. Run: pip install -r requirements/pull.txt"
     ) from error
 
-Floats = NDArray[np.float64]
 
-
-def draw_roc(curve: Roc, served: float, title: str, file: Path) -> None:
-    """FAR on a logarithmic axis, from a single pair of two people on. served: the threshold in use."""
+def draw_roc(curve: Roc, served: Threshold, title: str, file: Path) -> None:
+    """FAR on a logarithmic axis, from half a pair of two people on: that is where no false accept at all is drawn."""
     figure, axes = _figure(title)
     axes.set_xscale("log")
-    least = 1 / curve.different
-    # A step: between two thresholds nothing is known, and FAR 0 has no place on this axis.
-    axes.step(curve.far.clip(least / 2), curve.tar, where="post")
-    index = int(np.flatnonzero(curve.cosines >= served)[-1]) if curve.cosines[0] >= served else 0
-    label = f"served: cosine {served:.3f}"
-    axes.plot([curve.far[index].clip(least / 2)], [curve.tar[index]], "o", label=label, clip_on=False)
-    axes.set(xlim=(least / 2, 1), ylim=(0, 1), xlabel="FAR: pairs of two people taken for one", ylabel="TAR")
+    least = 0.5 / curve.different
+    axes.step(curve.far.clip(least), curve.tar, where="post")  # between two thresholds nothing is known
+    label = f"served: cosine {served.cosine:.3f}"
+    axes.plot([max(served.far, least)], [served.tar], "o", label=label, clip_on=False)
+    axes.set(xlim=(least, 1), ylim=(0, 1.02), xlabel="FAR: pairs of two people taken for one", ylabel="TAR")
     axes.legend(loc="lower right")
     _save(figure, file)
 
@@ -45,7 +39,7 @@ def draw_precision_recall(curve: PrecisionRecall, served: float, title: str, fil
     if precision is not None:
         axes.plot([recall], [precision], "o", label=f"served: confidence {served:g}", clip_on=False)
         axes.legend(loc="lower left")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="recall", ylabel="precision")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     _save(figure, file)
 
 
