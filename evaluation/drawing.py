@@ -11,7 +11,7 @@ from evaluation.verification import Roc
 try:
     from matplotlib.figure import Figure
 except ModuleNotFoundError as error:
-    if error.name != "matplotlib":
+    if (error.name or "").partition(".")[0] != "matplotlib":
         raise
     raise DrawingError(
         "drawing a curve needs matplotlib, which serving does not. Run: pip install -r requirements/pull.txt"
