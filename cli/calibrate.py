@@ -26,7 +26,11 @@ def calibrate(*, file: Path | None, embedder: str | None, far: float | None, cos
     0.5 is then the score at the equal error rate, or where --far or --cosine puts it. Embeddings, features and the
     similarity behind the score stay as they are; stored features need not be made again.
     """
-    if reset == (file is not None) or (far is not None and cosine is not None) or (reset and (far or cosine)):
+    if (
+        reset == (file is not None)
+        or (far is not None and cosine is not None)
+        or (reset and (far, cosine) != (None, None))
+    ):
         raise click.UsageError("give either FILE, with --far or --cosine if you like, or --reset")
     from evaluation.calibration import measure
     from evaluation.report import PairsEvaluation

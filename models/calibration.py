@@ -69,8 +69,11 @@ def write(folder: Path, calibration: Calibration | None) -> None:
         file.unlink(missing_ok=True)
         return
     staged = file.with_suffix(".new")
-    with staged.open("w", encoding="utf-8") as new:
-        new.write(calibration.model_dump_json(indent=2))
-        new.flush()
-        os.fsync(new.fileno())
-    staged.replace(file)
+    try:
+        with staged.open("w", encoding="utf-8") as new:
+            new.write(calibration.model_dump_json(indent=2))
+            new.flush()
+            os.fsync(new.fileno())
+        staged.replace(file)
+    finally:
+        staged.unlink(missing_ok=True)

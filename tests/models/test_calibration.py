@@ -168,9 +168,10 @@ def test_a_disk_that_refuses_leaves_what_was_there(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StorageError, match="can't calibrate tiny-embedder:.*: the disk is full"):
+    with pytest.raises(StorageError, match=r"can't calibrate tiny-embedder:.*: the disk is full"):
         store.calibrate(stored, calibration.model_copy(update={"score": ScoreMapping(0.6, 5)}))
     assert mapping(store.find("tiny-embedder")) == ScoreMapping(0.7, 9)
+    assert sorted(path.name for path in stored.path.parent.iterdir())[0:2] == [FILE, "description.json"]
 
 
 def test_a_description_cannot_bring_one(embedder_fields: dict[str, Any], tmp_path: Path) -> None:
