@@ -62,6 +62,19 @@ def test_runners_know_nothing_of_the_api(source: str) -> None:
     assert not packages(source) & {"api", "cli", "pipeline", "fastapi", "starlette"}
 
 
+@pytest.mark.parametrize("source", inside("evaluation"))
+def test_an_evaluation_is_handed_its_pipeline(source: str) -> None:
+    assert not packages(source) & (WEB | {"api", "cli", "pipeline", "runners"})
+
+
+OUTSIDE = ("bench/", "cli/", "evaluation/")
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if not source.startswith(OUTSIDE)])
+def test_what_a_bento_holds_knows_no_evaluation(source: str) -> None:
+    assert not packages(source) & {"evaluation", "matplotlib"}
+
+
 @pytest.mark.parametrize("source", inside("api"))
 def test_the_api_does_not_know_the_way_of_an_image(source: str) -> None:
     # The endpoints send images on their way; nothing else of the API knows it.
