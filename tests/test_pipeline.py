@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces import image
-from faces.templates import ARCFACE_TEMPLATE
 from faces.detection import Order
 from faces.errors import FeatureInvalidError, FeatureModelMismatchError, ImageCorruptError, ImageWrongSizeError
 from faces.image import Picture
+from faces.templates import ARCFACE_TEMPLATE
 from models.catalog import describe
 from pipeline import Pipeline
 from runners.errors import RunnerUnavailableError

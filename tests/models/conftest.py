@@ -126,6 +126,13 @@ def _decode_centerface(heat: Floats, size: Floats, offset: Floats, points: Float
     return np.array(sorted(rows, key=lambda row: -row[4]), np.float32)
 
 
+@pytest.fixture
+def original_models(pytestconfig: pytest.Config) -> Path | None:
+    """The folder of --original-models."""
+    folder: Path | None = pytestconfig.getoption("--original-models")
+    return folder
+
+
 class Web:
     """An HTTP server on this machine: what it answers by path, and the paths that it was asked for."""
 

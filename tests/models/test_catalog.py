@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from faces.templates import ARCFACE_TEMPLATE
 from models import catalog as catalog_module
 from models.catalog import AddressSource, ModelDescription, catalog, describe, read_description
 from models.errors import DescriptionError, UnknownModelError
@@ -23,6 +24,53 @@ def test_the_score_of_an_embedder_is_a_half_at_one_of_its_operating_points() -> 
     for each in catalog().values():
         if each.embedder is not None:
             assert each.embedder.score.cosine in {point.cosine for point in each.embedder.operating_points}
+
+
+def test_catalog_has_the_models_that_users_know() -> None:
+    roles = {each.id: each.role for each in catalog().values()}
+    assert roles == {
+        "centerface": "detector",
+        "dlib-resnet-v1": "embedder",
+        "yunet-2023mar": "detector",
+        "sface-2021dec": "embedder",
+        "scrfd-10g": "detector",
+        "arcface-w600k-r50": "embedder",
+    }
+    assert {each.id for each in catalog().values() if each.acceptance} == {"scrfd-10g", "arcface-w600k-r50"}
+
+
+def test_operating_points_tell_where_they_come_from() -> None:
+    for each in catalog().values():
+        for point in each.embedder.operating_points if each.embedder is not None else ():
+            assert point.source
+            assert (point.accuracy is None) == (point.data == "none published")
+
+
+def test_arcface_stands_for_the_template_of_the_alignment(embedder_fields: Fields) -> None:
+    embedder_fields["input"]["size"] = 112
+    embedder_fields["embedder"]["template"] = "arcface"
+    description = ModelDescription.model_validate(embedder_fields)
+    assert description.embedder is not None
+    assert description.embedder.template == ARCFACE_TEMPLATE
+    # The points are what is stored, and what the fingerprint is of: written out, they are the same model.
+    written = ModelDescription.model_validate_json(description.model_dump_json())
+    assert written == description
+    assert written.fingerprint == description.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("template", "size", "message"),
+    [
+        ("arcface", 150, "crops of 112 pixels, not of 150"),
+        ("dlib", 150, "valid tuple"),
+        ("ArcFace", 112, "valid tuple"),
+    ],
+)
+def test_no_other_name_stands_for_a_template(embedder_fields: Fields, template: str, size: int, message: str) -> None:
+    embedder_fields["input"]["size"] = size
+    embedder_fields["embedder"]["template"] = template
+    with pytest.raises(ValidationError, match=message):
+        ModelDescription.model_validate(embedder_fields)
 
 
 def test_unknown_id_lists_the_known_ones() -> None:
