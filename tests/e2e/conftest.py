@@ -23,20 +23,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         made.kill()
 
 
-@pytest.fixture(scope="session")
-def second_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that finds a key in its .env, and whose deadline is a second."""
-    made = make_server(tmp_path_factory.mktemp("second"), {"FACEBENTO_DEADLINE_S": "1"})
-    (made.folder / ".env").write_text("FACEBENTO_API_KEYS=made-before\n", encoding="utf-8")
-    made.start()
-    yield made
-    try:
-        assert made.stop() == 0
-        assert "made-before" not in made.output
-    finally:
-        made.kill()
-
-
 @pytest.fixture
 def new_server(tmp_path: Path) -> Iterator[NewServer]:
     """Makes servers with settings of their own, not started yet."""

@@ -131,21 +131,6 @@ def test_clients_that_go_half_way_leave_nothing_behind(server: Server, given: Gi
     assert len(given.answered.__wrapped__(given.photo)) == 1  # type: ignore[attr-defined]
 
 
-def test_a_body_of_one_byte_at_a_time_ends_at_the_deadline(second_start: Server) -> None:
-    with connect(second_start) as connection:
-        connection.sendall(head(second_start, "/v1/detect", "Content-Length: 1000"))
-        connection.settimeout(0.05)
-        for _ in range(400):
-            connection.sendall(b"{")
-            try:
-                assert status(connection) == 504
-                break
-            except TimeoutError:
-                continue
-        else:
-            pytest.fail("it reads on and on")
-
-
 def test_nothing_of_it_all_is_in_the_log(server: Server, given: Given) -> None:
     assert not [
         word for word in (MARK, "Traceback", given.feature[:200], "passwd", "boundary") if word in server.output

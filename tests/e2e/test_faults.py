@@ -5,11 +5,9 @@ import contextlib
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import psutil
@@ -23,26 +21,25 @@ pytestmark = pytest.mark.e2e
 WORKERS = ("detector", "embedder", "facebento")
 
 
-def running(folder: Path, **settings: str) -> Iterator[Server]:
+def running(server: Server) -> Iterator[Server]:
     """A server for some tests, of which the last one may stop it."""
-    server = make_server(folder, settings)
     try:
         server.start()
         yield server
         assert server.process is not None
-        assert server.process.poll() == 0 or server.stop() == 0
+        assert server.process.poll() == 0 or server.stop() == 0, server.output
     finally:
         server.kill()
 
 
 @pytest.fixture(scope="module")
 def with_few_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from running(tmp_path_factory.mktemp("few"), FACEBENTO_MAX_IN_FLIGHT="4")
+    yield from running(make_server(tmp_path_factory.mktemp("few"), {"FACEBENTO_MAX_IN_FLIGHT": "4"}))
 
 
 @pytest.fixture(scope="module")
 def with_patience(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from running(tmp_path_factory.mktemp("patience"), FACEBENTO_DEADLINE_S=str(PATIENCE_S))
+    yield from running(make_server(tmp_path_factory.mktemp("patience"), {"FACEBENTO_DEADLINE_S": str(PATIENCE_S)}))
 
 
 PATIENCE_S = 120
@@ -142,13 +139,16 @@ def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(
         assert time.monotonic() < end, "the old processes stay"
         time.sleep(0.2)
     wait_for(server, 200, 30)
-    end = time.monotonic() + 30
-    while server.process.poll() is None:
-        assert time.monotonic() < end, "it does not stop"
-        server.process.terminate()  # BentoML refuses a signal until it is done with the one before
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.process.wait(2)
-    assert server.process.returncode == 0
+    # BentoML refuses a signal until it is done with the one before.
+    server.process.terminate()
+    asked = time.monotonic()
+    with contextlib.suppress(httpx.TransportError):
+        while HTTP.get(f"{server.url}/readyz").status_code == 200:
+            if time.monotonic() > asked + 3:
+                server.process.terminate()
+                asked = time.monotonic()
+            time.sleep(0.05)
+    assert server.process.wait(30) == 0, server.output
 
 
 def test_a_runner_that_is_killed_at_work_ends_what_it_had_and_is_replaced(with_patience: Server) -> None:
@@ -254,22 +254,55 @@ def test_the_runners_live_in_the_api_process_where_bentoml_is_told_so(new_server
     assert server.stop() == 0
 
 
-def test_the_deadline_reaches_the_runners(new_server: NewServer) -> None:
-    # So slow that most of the burst is late.
-    server = new_server(
-        FACEBENTO_DEADLINE_S="1.5", FACEBENTO_DEVICE="cpu", FACEBENTO_THREADS="1", FACEBENTO_MAX_CONCURRENCY="80"
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """So slow that most of a burst is late. It finds a key in its .env."""
+    server = make_server(
+        tmp_path_factory.mktemp("hurried"),
+        {
+            "FACEBENTO_DEADLINE_S": "1.5",
+            "FACEBENTO_DEVICE": "cpu",
+            "FACEBENTO_THREADS": "1",
+            "FACEBENTO_MAX_CONCURRENCY": "80",
+        },
     )
-    server.start()
-    statuses = Counter(response.status_code for response in asyncio.run(burst(server, 80)))
+    (server.folder / ".env").write_text("FACEBENTO_API_KEYS=made-before\n", encoding="utf-8")
+    yield from running(server)
+    assert "made-before" not in server.output
+
+
+def test_a_second_start_keeps_the_key_and_does_not_show_it(hurried: Server) -> None:
+    assert hurried.key == "made-before"
+    assert "made-before" not in hurried.output
+
+
+def test_a_body_of_one_byte_at_a_time_ends_at_the_deadline(hurried: Server) -> None:
+    head = f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nx-api-key: {hurried.key}\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(hurried.url.rpartition(":")[2]))) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(head.encode())
+        connection.settimeout(0.05)
+        for _ in range(400):
+            connection.sendall(b"{")
+            try:
+                assert connection.recv(12) == b"HTTP/1.1 504"
+                break
+            except TimeoutError:
+                continue
+        else:
+            pytest.fail("it reads on and on")
+
+
+def test_the_deadline_reaches_the_runners(hurried: Server) -> None:
+    statuses = Counter(response.status_code for response in asyncio.run(burst(hurried, 80)))
     assert statuses[504]
     assert set(statuses) <= {200, 504}
     # Some were late before their image was decoded, some after the detector had begun with them.
     end = time.monotonic() + 30
-    while not (dropped := answered(server, "detector", 499)):
+    while not (dropped := answered(hurried, "detector", 499)):
         assert time.monotonic() < end, "the detector has dropped nothing"
         time.sleep(0.1)
     assert dropped <= statuses[504]
     end = time.monotonic() + 30
-    while server.post("/v1/file/detect", files={"image": photo(server)}).status_code != 200:
-        assert time.monotonic() < end, server.output
-    assert server.stop() == 0
+    while hurried.post("/v1/file/detect", files={"image": photo(hurried)}).status_code != 200:
+        assert time.monotonic() < end, hurried.output
