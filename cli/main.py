@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from api.settings import SettingsError
+from cli.importing import import_file
 from cli.models import models
 from cli.serve import serve
 from cli.settings import show_settings
@@ -33,6 +34,7 @@ def main() -> None:
     """Face detection, features and 1:1 comparison as a service you run yourself."""
 
 
+models.add_command(import_file)
 main.add_command(models)
 main.add_command(serve)
 main.add_command(show_settings)
