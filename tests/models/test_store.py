@@ -70,7 +70,7 @@ def test_a_catalog_model_of_another_version_does_not_count() -> None:
 @pytest.mark.parametrize("model_id", ["nobody", "../etc", "a:b", ""])
 def test_an_unknown_id_lists_the_known_ones(detector: ModelDescription, model_id: str) -> None:
     store.save(detector, b"graph")
-    with pytest.raises(UnknownModelError, match="centerface, dlib-resnet-v1, .*tiny-detector"):
+    with pytest.raises(UnknownModelError, match=r"centerface, dlib-resnet-v1, .*tiny-detector"):
         store.find(model_id)
 
 
