@@ -35,6 +35,7 @@ from runners.client import RunnerClient
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
 from runners.sockets import keep_sockets
+from search import SearchOptions
 
 log = logging.getLogger("facebento.service")
 # BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
@@ -183,6 +184,7 @@ class FaceService:
             decode_threads=configured.decode_threads,
             max_pixels=configured.max_pixels,
             max_image_memory_bytes=configured.max_image_memory_bytes,
+            search=SearchOptions(configured.small_faces, configured.smallest_face, configured.rotations),
         )
 
     @bentoml.on_startup

@@ -10,6 +10,7 @@ from api.settings import Settings
 from models.catalog import ModelDescription, catalog
 from pipeline import Pipeline
 from runners.onnx import Engine
+from search import SearchOptions
 
 # A model as it is served: its description, and what is in its model.onnx.
 Prepared = tuple[ModelDescription, bytes]
@@ -32,6 +33,7 @@ def local_pipeline(
         decode_threads=configured.decode_threads,
         max_pixels=configured.max_pixels,
         max_image_memory_bytes=configured.max_image_memory_bytes,
+        search=SearchOptions(configured.small_faces, configured.smallest_face, configured.rotations),
     )
 
 

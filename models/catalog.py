@@ -114,12 +114,14 @@ class DetectorSpec(Frozen):
     """How a detector's outputs become candidates, and which of these count as faces.
 
     `outputs` names the graph's outputs in the order that the decoding wants them in. `candidates` is how many rows
-    the prepared graph answers for an image; the two thresholds are for whoever reads them.
+    the prepared graph answers for an image; the two thresholds are for whoever reads them. `smallest_face` is the
+    longer side, in pixels of the canvas, of the smallest face that is found as a rule.
     """
 
     decoding: Literal["centerface", "retinaface", "scrfd", "yunet"]
     outputs: tuple[str, ...]
     candidates: int = Field(gt=0)
+    smallest_face: int = Field(28, gt=0)
     score_threshold: Fraction
     iou_threshold: Fraction
 

@@ -26,7 +26,16 @@ pytestmark = pytest.mark.e2e
 STARTERS = [describe("centerface"), describe("dlib-resnet-v1")]
 PICTURE = PROJECT / "docs" / "images" / "astronaut.jpg"
 # What of the project's files belongs into a bento.
-PACKED = ["memory.py", "pipeline.py", "service.py", "stages.py", "threads.py", "LICENSE", "models/catalog.toml"]
+PACKED = [
+    "memory.py",
+    "pipeline.py",
+    "search.py",
+    "service.py",
+    "stages.py",
+    "threads.py",
+    "LICENSE",
+    "models/catalog.toml",
+]
 PACKED += ["deploy/image/*"]
 PACKED += ["requirements/serve.txt", "requirements/serve-cuda.txt"]
 PACKED += [f"{package}/*.py" for package in ("api", "faces", "models", "runners")]

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 
 from faces.alignment import letterbox
-from faces.detection import View, read_candidates
+from faces.detection import Face, View, read_candidates, read_faces, suppress
 from faces.image import Picture
-from models.catalog import describe
+from models.catalog import DetectorSpec, describe
 from models.prepare import prepare
 from tests.models import originals
 
@@ -90,6 +90,11 @@ def whole(candidates: Floats) -> Floats:
     return np.concatenate([corner, corner + sides, candidates[:, 4:]], axis=1).astype(np.float32)
 
 
+def faces_of(candidates: Floats, view: View, spec: DetectorSpec) -> list[Face]:
+    looks = [read_candidates(candidates, view, score_threshold=spec.score_threshold)]
+    return read_faces(suppress(looks, iou_threshold=spec.iou_threshold), width=view.width, height=view.height)
+
+
 def test_the_faces_are_opencv_s(detectors: Detectors, canvas: Pixels) -> None:
     """What is left after suppression; cut at the border and without what lies beyond it, which OpenCV leaves."""
     spec = YUNET.detector
@@ -99,12 +104,7 @@ def test_the_faces_are_opencv_s(detectors: Detectors, canvas: Pixels) -> None:
     if not detectors.real:
         # The stand-in's boxes are thin: half a pixel decides which of them suppresses which.
         ours, theirs = whole(ours), whole(theirs)
-    faces = read_candidates(
-        ours,
-        View(1, 1, 0, 0, SIDE, SIDE),
-        score_threshold=spec.score_threshold,
-        iou_threshold=spec.iou_threshold,
-    )
+    faces = faces_of(ours, View(1, 1, 0, 0, SIDE, SIDE, SIDE), spec)
     boxes = theirs[:, :4].clip(0, SIDE)
     inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     assert len(faces) == inside.sum() > 0
@@ -122,7 +122,4 @@ def test_the_real_weights_find_each_of_the_people_once(detectors: Detectors, ast
     for pixels, people in ((astronaut, 1), (cat, 0)):
         height, width = pixels.shape[:2]
         canvas, view = letterbox(Picture(pixels, width, height), SIDE)
-        found = read_candidates(
-            detectors.ours(canvas), view, score_threshold=spec.score_threshold, iou_threshold=spec.iou_threshold
-        )
-        assert len(found) == people
+        assert len(faces_of(detectors.ours(canvas), view, spec)) == people
