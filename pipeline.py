@@ -81,7 +81,7 @@ class Pipeline:
         self._crop_size = embedder.input.size
         self._embedder = embedder.embedder
         self._fingerprint = bytes.fromhex(embedder.fingerprint)
-        self._mapping = self._embedder.score
+        self._mapping = self._embedder.mapping
         self._max_pixels = max_pixels
         # Twice: as a message to the runner they are copied.
         self._crop_bytes = 2 * 3 * self._crop_size**2

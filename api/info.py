@@ -97,14 +97,23 @@ def model_info(description: ModelDescription, accepted: Acceptance | None = None
     if description.embedder:
         told["dimensions"] = description.embedder.dimensions
         told["fingerprint"] = description.fingerprint
+        mapping = description.embedder.mapping
+        calibration = description.embedder.calibration
         told["score_mapping"] = {
             "formula": "score = 1 / (1 + (sqrt(2 - 2 * similarity) / sqrt(2 - 2 * cosine)) ** steepness), "
             "with similarity the cosine of the two embeddings",
-            **dataclasses.asdict(description.embedder.score),
+            **dataclasses.asdict(mapping),
         }
-        told["thresholds"] = {"cosine": description.embedder.score.cosine}
+        told["thresholds"] = {"cosine": mapping.cosine}
         told["operating_points"] = [
-            {"score": description.embedder.score.score(point.cosine), **point.model_dump()}
+            {"score": mapping.score(point.cosine), **point.model_dump()}
             for point in description.embedder.operating_points
         ]
+        told["calibration"] = None
+        if calibration:
+            told["calibration"] = calibration.model_dump(mode="json", exclude={"fingerprint", "score", "points"})
+            measured = {"data": calibration.data, "source": f"measured where it runs, on {calibration.date}"}
+            told["operating_points"] += [
+                {"score": mapping.score(point.cosine), **point.model_dump(), **measured} for point in calibration.points
+            ]
     return told

@@ -7,11 +7,15 @@ from typing import Any
 import click
 
 from api.settings import SettingsError
+from cli.calibrate import calibrate
+from cli.evaluate import evaluate
 from cli.importing import import_file
 from cli.models import models
 from cli.serve import serve
 from cli.settings import show_settings
+from evaluation.errors import EvaluationError
 from models.errors import ModelError
+from runners.errors import RunnerError
 
 
 class Commands(click.Group):
@@ -22,7 +26,7 @@ class Commands(click.Group):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             return super().invoke(ctx)
-        except (ModelError, SettingsError) as error:
+        except (EvaluationError, ModelError, RunnerError, SettingsError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:  # BentoML makes its home as it is imported
             raise click.ClickException(f"{error.filename}: {error.strerror}. See BENTOML_HOME") from error
@@ -34,6 +38,8 @@ def main() -> None:
     """Face detection, features and 1:1 comparison as a service you run yourself."""
 
 
+models.add_command(evaluate)
+models.add_command(calibrate)
 models.add_command(import_file)
 main.add_command(models)
 main.add_command(serve)

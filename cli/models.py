@@ -96,6 +96,8 @@ def info(model_id: str) -> None:
         told |= {"tag": model.tag, "path": str(model.path), "prepared_sha256": model.prepared_sha256}
         if model.accepted is not None:
             told["accepted"] = model.accepted.model_dump(mode="json")
+        if description.embedder and (calibration := description.embedder.calibration):
+            told["calibration"] = calibration.model_dump(mode="json")
     click.echo(json.dumps(told, indent=2, ensure_ascii=False))
 
 

@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     StringConstraints,
     Tag,
     ValidationError,
@@ -23,6 +24,7 @@ from pydantic import (
 
 from faces.feature import ScoreMapping
 from faces.templates import ARCFACE_SIZE, ARCFACE_TEMPLATE
+from models.calibration import Calibration
 from models.errors import DescriptionError, UnknownModelError
 
 # Raise it with every change in this package that changes a prepared graph: the stored versions depend on it, so that a
@@ -146,6 +148,24 @@ class EmbedderSpec(Frozen):
     template: Landmarks
     score: ScoreMapping
     operating_points: tuple[OperatingPoint, ...] = ()
+    # Private: no part of what is described, dumped, or hashed into a version.
+    _calibration: Calibration | None = PrivateAttr(None)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What was measured by whoever runs the service, where they did."""
+        return self._calibration
+
+    @property
+    def mapping(self) -> ScoreMapping:
+        """Cosine -> score, as it is served: as calibrated, or else as described."""
+        return self.score if self._calibration is None else self._calibration.score
+
+    def calibrated(self, calibration: Calibration | None) -> Self:
+        """The same with that calibration."""
+        spec = self.model_copy()
+        spec._calibration = calibration  # noqa: SLF001  its own
+        return spec
 
 
 class ModelDescription(Frozen):
@@ -203,6 +223,12 @@ class ModelDescription(Frozen):
             "template": self.embedder.template,
         }
         return _digest(space)[:32]
+
+    def calibrated(self, calibration: Calibration | None) -> Self:
+        """The same with that calibration; of the same version and fingerprint. TypeError for a detector."""
+        if self.embedder is None:
+            raise TypeError(f"{self.id} is a detector: only embedders have scores")
+        return self.model_copy(update={"embedder": self.embedder.calibrated(calibration)})
 
     @property
     def version(self) -> str:

@@ -13,6 +13,7 @@ ModelError
 ├── ChecksumError            bytes that are not the ones described
 │   └── DescriptionChangedError  a description in the store that is not the one that was stored
 ├── MemberMissingError       an archive without the file that was to be taken out of it
+├── CalibrationError         a calibration that is damaged, or is another embedder's
 ├── StorageError             a disk that is full or can't be written or read
 ├── WeightsError             a weights file of another kind, or a truncated one
 ├── GraphMismatchError       a graph that does not fit its description
@@ -72,6 +73,10 @@ class DescriptionChangedError(ChecksumError):
 
 
 class MemberMissingError(ModelError):
+    pass
+
+
+class CalibrationError(ModelError):
     pass
 
 

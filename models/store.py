@@ -2,6 +2,7 @@
 
     <store>/<id>/<version>/
         model.onnx          the prepared graph
+        calibration.json    an embedder's score mapping, where it was measured (models/calibration.py)
         description.json    the description it was prepared from, the checksum of the graph, an accepted licence
         model.yaml          BentoML's own
 
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bentoml
@@ -26,9 +27,11 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.models import ModelContext
 from pydantic import ValidationError
 
-from models import licence
+from models import calibration, licence
+from models.calibration import Calibration
 from models.catalog import Frozen, ModelDescription, Sha256, catalog
 from models.errors import (
+    CalibrationError,
     ChecksumError,
     DescriptionChangedError,
     ModelNotStoredError,
@@ -90,12 +93,41 @@ class StoredModel:
             )
 
 
-def find(model_id: str) -> StoredModel:
+def find(model_id: str, *, calibrated: bool = True) -> StoredModel:
     """The stored model of that id: the catalog's exact version of its own models, the newest of any other.
 
-    ModelNotStoredError if a known model isn't there, UnknownModelError if nobody knows the id,
-    DescriptionChangedError if its description was changed in the store, LicenceNotAcceptedError.
+    calibrated: with what `calibrate` has put there, if anything. ModelNotStoredError if a known model isn't there,
+    UnknownModelError if nobody knows the id, DescriptionChangedError if its description was changed in the store,
+    LicenceNotAcceptedError, CalibrationError if its calibration is damaged.
     """
+    found = _find(model_id)
+    return _calibrated(found) if calibrated else found
+
+
+def calibrate(model: StoredModel, measured: Calibration | None) -> StoredModel:
+    """The embedder with that calibration from now on, in place of what it had; with none for None.
+
+    Raises TypeError for a detector, CalibrationError for another embedder's calibration, StorageError.
+    """
+    fingerprint = model.description.fingerprint
+    if measured is not None and measured.fingerprint != fingerprint:
+        raise CalibrationError(
+            f"it was measured with the embedder {measured.fingerprint}, and {model.tag} is {fingerprint}"
+        )
+    with storage_errors(f"calibrate {model.tag}"):
+        calibration.write(model.path.parent, measured)
+    return replace(model, description=model.description.calibrated(measured))
+
+
+def _calibrated(model: StoredModel) -> StoredModel:
+    description = model.description
+    if description.role != "embedder":
+        return model
+    measured = calibration.read(model.path.parent, description.id, description.fingerprint)
+    return model if measured is None else replace(model, description=description.calibrated(measured))
+
+
+def _find(model_id: str) -> StoredModel:
     known = catalog().get(model_id)
     if known is not None:
         folder = _root() / known.id / known.version
@@ -158,6 +190,9 @@ def save(description: ModelDescription, graph: bytes, accepted: Acceptance | Non
             final = root / description.id / description.version
             final.parent.mkdir(exist_ok=True)
             if final.exists():
+                # Of the same version, and so of the same embedder.
+                if (measured := final / calibration.FILE).exists():
+                    shutil.copy(measured, staged)
                 final.rename(Path(folder, "old"))
             staged.rename(final)
             (final.parent / "latest").write_text(description.version, encoding="utf-8")

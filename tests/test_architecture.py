@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("api", "bench", "cli", "faces", "models", "runners")
+PACKAGES = ("api", "bench", "cli", "evaluation", "faces", "models", "runners")
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.py"), *(f for p in PACKAGES for f in (ROOT / p).rglob("*.py"))]
@@ -61,6 +61,19 @@ def test_models_knows_no_web_framework(source: str) -> None:
 @pytest.mark.parametrize("source", inside("runners"))
 def test_runners_know_nothing_of_the_api(source: str) -> None:
     assert not packages(source) & {"api", "cli", "pipeline", "fastapi", "starlette"}
+
+
+@pytest.mark.parametrize("source", inside("evaluation"))
+def test_an_evaluation_is_handed_its_pipeline(source: str) -> None:
+    assert not packages(source) & (WEB | {"api", "cli", "pipeline", "runners"})
+
+
+OUTSIDE = ("bench/", "cli/", "evaluation/")
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if not source.startswith(OUTSIDE)])
+def test_what_a_bento_holds_knows_no_evaluation(source: str) -> None:
+    assert not packages(source) & {"evaluation", "matplotlib"}
 
 
 @pytest.mark.parametrize("source", inside("api"))

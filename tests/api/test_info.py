@@ -4,6 +4,8 @@ import json
 import pytest
 
 from api.info import model_info
+from faces.feature import ScoreMapping
+from models.calibration import Calibration, MeasuredPoint
 from models.catalog import catalog, describe
 from models.licence import Acceptance
 
@@ -63,3 +65,46 @@ def test_a_licence_is_told_with_its_acceptance() -> None:
 def test_a_model_of_the_users_own_has_no_source() -> None:
     own = describe("centerface").model_copy(update={"source": None})
     assert model_info(own)["source"] is None
+
+
+def test_a_calibrated_embedder_tells_what_was_measured() -> None:
+    published = describe("dlib-resnet-v1")
+    points = [(0.9, 0.01, 0.99), (0.95, 0.001, 0.9)]
+    calibration = Calibration(
+        fingerprint=published.fingerprint,
+        score=ScoreMapping(0.95, 9),
+        chosen="a FAR of 0.001",
+        data="our own faces",
+        same_pairs=3000,
+        different_pairs=4000,
+        date=dt.date(2027, 1, 31),
+        points=tuple(MeasuredPoint(cosine=c, far=far, tar=tar, accuracy=0.97) for c, far, tar in points),
+    )
+    told = model_info(published.calibrated(calibration))
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert (told["score_mapping"]["cosine"], told["score_mapping"]["steepness"]) == (0.95, 9)
+    assert told["thresholds"] == {"cosine": 0.95}
+    assert told["calibration"] == {
+        "chosen": "a FAR of 0.001",
+        "data": "our own faces",
+        "same_pairs": 3000,
+        "different_pairs": 4000,
+        "date": "2027-01-31",
+    }
+    first, loose, strict = told["operating_points"]
+    assert (first["cosine"], first["accuracy"], first["data"][:3]) == (0.92, 0.9938, "LFW")
+    assert first["score"] < 0.5  # by the mapping in use
+    assert strict == {
+        "score": 0.5,
+        "cosine": 0.95,
+        "far": 0.001,
+        "tar": 0.9,
+        "accuracy": 0.97,
+        "data": "our own faces",
+        "source": "measured where it runs, on 2027-01-31",
+    }
+    assert (loose["far"], loose["tar"]) == (0.01, 0.99)
+    # All that was told before is told still.
+    assert model_info(published)["calibration"] is None
+    assert told.keys() == model_info(published).keys()
+    assert told["fingerprint"] == published.fingerprint

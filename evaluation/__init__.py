@@ -1,0 +1,1 @@
+"""How right the answers are: measured on labelled pictures, by the service's own pipeline. Not part of a bento."""
