@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from api.settings import Settings
-from cli.local import local_pipeline
+from cli.local import Prepared, local_pipeline
 from faces.detection import Order
 from models.catalog import describe
 from tests.models import originals
@@ -34,13 +34,14 @@ class Photo:
 def test_a_pair_of_models_goes_all_the_way(
     detector: str, embedder: str, original_models: Path | None, astronaut: npt.NDArray[np.uint8]
 ) -> None:
-    prepared = []
-    for model_id in (detector, embedder):
-        graph, kind = originals.graph(describe(model_id), original_models)
-        originals.tell(describe(model_id), kind)
-        prepared.append((describe(model_id), graph))
+    def prepared(model_id: str) -> Prepared:
+        description = describe(model_id)
+        graph, kind = originals.graph(description, original_models)
+        originals.tell(description, kind)
+        return description, graph
+
     settings = Settings(device="cpu", threads=1, small_faces="never")
-    pipeline = local_pipeline(settings, *prepared)
+    pipeline = local_pipeline(settings, prepared(detector), prepared(embedder))
     photo = Photo(astronaut)
     faces = asyncio.run(pipeline.detect(photo, Order.CONFIDENCE, 5))
     assert faces
