@@ -74,6 +74,7 @@ def fit(
 def _modern(network: onnx.ModelProto) -> onnx.ModelProto:
     own = opset(network)
     if own < OPSET:
+        _normalise_by_channels(network.graph)
         try:
             network = version_converter.convert_version(network, OPSET)
         except (RuntimeError, version_converter.ConvertError) as error:
@@ -83,6 +84,19 @@ def _modern(network: onnx.ModelProto) -> onnx.ModelProto:
             ) from error
     network.ir_version = max(network.ir_version, helper.find_min_ir_version_for(network.opset_import))
     return network
+
+
+def _normalise_by_channels(graph: onnx.GraphProto) -> None:
+    """Before opset 9, a batch normalisation could say that it has weights for each pixel: MXNet's exports do, wrongly.
+
+    Their weights are one for each channel, which leaves one meaning; the converter refuses to look.
+    """
+    sides = {weights.name: len(weights.dims) for weights in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "BatchNormalization" and sides.get(node.input[1]) == 1:
+            for attribute in node.attribute:
+                if attribute.name == "spatial":
+                    attribute.i = 1
 
 
 def _free(value: onnx.ValueInfoProto, size: int, *, resizable: bool) -> None:

