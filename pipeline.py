@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from faces.alignment import ARCFACE_SIZE, align, letterbox, realign, reduction_for
-from faces.detection import Face, Order, View, read_candidates, select
-from faces.detection import usable as usable_candidates
+from faces.alignment import align, realign, reduction_for
+from faces.detection import Face, Order
 from faces.errors import ImageWrongSizeError, blamed_on
 from faces.feature import Embedding, cosine_similarity, usable
 from faces.feature import decode as decode_feature
 from faces.feature import encode as encode_feature
 from faces.image import Header, Picture, read_header
 from faces.image import decode as decode_image
+from faces.looks import Look
+from faces.templates import ARCFACE_SIZE
 from memory import Hold, ImageMemory
 from models.catalog import ModelDescription
 from runners.errors import RunnerUnavailableError
+from search import Scene, Search, SearchOptions
 from stages import found, stage
 from threads import Threads
 
@@ -44,25 +46,13 @@ class Upload(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """An image and the faces found in it."""
-
-    header: Header
-    view: View
-    faces: list[Face]
-
-    def best(self, order: Order, limit: int) -> list[Face]:
-        return select(self.faces, order, limit, width=self.view.width, height=self.view.height)
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     score: float
     faces: tuple[Face | None, Face | None]  # the largest of each image
 
 
 # The faces that are to be cut out of a picture decoded anew: by the upload's number and the reduction.
-Finer = dict[tuple[int, int], tuple[Header, list[Face]]]
+Finer = dict[tuple[int, int], list[Face]]
 
 
 class Pipeline:
@@ -81,29 +71,38 @@ class Pipeline:
         decode_threads: int,
         max_pixels: int,
         max_image_memory_bytes: int,
+        search: SearchOptions,
     ) -> None:
         """detect, embed: the runners' methods, batch in, batch out. Raises TypeError for a model of the other role."""
         if detector.detector is None or embedder.embedder is None:
             raise TypeError(f"{detector.id} must be a detector, and {embedder.id} an embedder")
-        self._detect_rows = detect
         self._embed_rows = embed
         self._canvas_size = detector.input.size
-        self._detector = detector.detector
         self._crop_size = embedder.input.size
         self._embedder = embedder.embedder
         self._fingerprint = bytes.fromhex(embedder.fingerprint)
         self._mapping = self._embedder.mapping
         self._max_pixels = max_pixels
         # Twice: as a message to the runner they are copied.
-        self._canvas_bytes = 2 * 3 * self._canvas_size**2
         self._crop_bytes = 2 * 3 * self._crop_size**2
         self.memory = ImageMemory(max_image_memory_bytes)
         # Decoding and warping hold the interpreter only briefly: threads do them beside the event loop.
         self._threads = Threads(decode_threads, "decode")
+        self._search = Search(
+            detect,
+            detector.detector,
+            self._canvas_size,
+            search,
+            threads=self._threads,
+            memory=self.memory,
+            at_once=decode_threads,
+        )
 
     async def detect(self, upload: Upload, order: Order, limit: int) -> list[Face]:
-        async with self._scenes([upload], crops=0) as (_, [scene], _):
-            return scene.best(order, limit)
+        async with self._looked_at([upload], crops=0) as (_, [scene], _):
+            pass
+        [scene] = await self._searched([upload], [scene], order, limit)
+        return scene.best(order, limit)
 
     async def embed_largest(self, upload: Upload) -> tuple[Face, Embedding] | None:
         """The largest face; None if there is no face."""
@@ -137,10 +136,11 @@ class Pipeline:
         return self._mapping.score(cosine_similarity(a, b))
 
     @asynccontextmanager
-    async def _scenes(
+    async def _looked_at(
         self, uploads: Sequence[Upload], crops: int
     ) -> AsyncIterator[tuple[Hold, list[Scene], list[Picture]]]:
-        """The faces of each upload, and, if crops are to be cut, the pictures, with memory for both as long as inside.
+        """What a look at the whole of each upload shows, and, if crops are to be cut, the pictures, with memory for
+        both as long as inside.
 
         crops: how many at a time. Of two uploads that fail in the same step, the first one is told.
         """
@@ -153,24 +153,30 @@ class Pipeline:
         ]
         peak = sum(header.peak_bytes(reduction) for header, reduction in zip(headers, reductions, strict=True))
         crops_bytes = crops * self._crop_bytes
-        canvases_bytes = len(uploads) * self._canvas_bytes
-        async with self.memory.hold(peak + canvases_bytes + crops_bytes) as held:
+        looks_bytes = len(uploads) * self._search.look_bytes
+        async with self.memory.hold(peak + looks_bytes + crops_bytes) as held:
             with stage("decode"):
-                pictures, canvases, views = zip(
-                    *await _all(held.in_thread(self._threads, each) for each in read), strict=True
-                )
+                pictures, looks = zip(*await _all(held.in_thread(self._threads, each) for each in read), strict=True)
             kept = [picture for picture in pictures if picture is not None]
             kept_bytes = sum(picture.pixels.nbytes for picture in kept) + crops_bytes
-            held.shrink(kept_bytes + canvases_bytes)
-            with stage("detect"):
-                answers = await _all(self._detect_rows(canvas) for canvas in canvases)
-                del canvases
-                held.shrink(kept_bytes)
-                faces = await self._threads.run(
-                    lambda: [self._read_faces(*each) for each in zip(answers, views, strict=True)]
-                )
-            found(sum(map(len, faces)))
-            yield held, [Scene(*each) for each in zip(headers, views, faces, strict=True)], kept
+            held.shrink(kept_bytes + looks_bytes)
+            scenes = await _all(self._search.first(*each) for each in zip(headers, looks, strict=True))
+            del looks
+            held.shrink(kept_bytes)
+            yield held, scenes, kept
+
+    async def _searched(
+        self, uploads: Sequence[Upload], scenes: Sequence[Scene], order: Order, limit: int
+    ) -> list[Scene]:
+        """The scenes after as close a search as the faces asked for take. To be called without memory of images."""
+        searched = [
+            scene
+            if self._search.done(scene, order, limit)
+            else await self._search.closer(scene, partial(self._decode, upload, 1))
+            for upload, scene in zip(uploads, scenes, strict=True)
+        ]
+        found(sum(len(scene.faces) for scene in searched))
+        return searched
 
     async def _embed_best(self, upload: Upload, order: Order, limit: int) -> list[tuple[Face, Embedding]]:
         [faces], embeddings = await self._embed([upload], order, limit)
@@ -184,8 +190,20 @@ class Pipeline:
         A face that shows more than the picture as the detector saw it is cut out of the picture decoded anew, once
         the memory of the first is given back.
         """
-        best, embeddings, finer = await self._embed_as_seen(uploads, order, limit)
-        for (number, reduction), (header, faces) in finer.items():
+        crops = min(len(uploads) * limit, CROPS_AT_ONCE)
+        embeddings: dict[Face, Embedding] = {}
+        async with self._looked_at(uploads, crops) as (held, scenes, pictures):
+            seen = all(self._search.done(scene, order, limit) for scene in scenes)
+            if seen:
+                best, ready, finer = self._sorted(scenes, pictures, order, limit)
+                embeddings = await self._embed_faces(held, ready)
+                del ready
+            del pictures
+        scenes = await self._searched(uploads, scenes, order, limit)
+        if not seen:
+            best, _, finer = self._sorted(scenes, [None] * len(scenes), order, limit)
+        for (number, reduction), faces in finer.items():
+            header = scenes[number].header
             crops_bytes = min(len(faces), CROPS_AT_ONCE) * self._crop_bytes
             async with self.memory.hold(header.peak_bytes(reduction) + crops_bytes) as held:
                 with stage("decode"):
@@ -196,22 +214,21 @@ class Pipeline:
                 del picture
         return best, embeddings
 
-    async def _embed_as_seen(
-        self, uploads: Sequence[Upload], order: Order, limit: int
-    ) -> tuple[list[list[Face]], dict[Face, Embedding], Finer]:
-        """The best faces, the embeddings of those that the detector saw well enough, and the others."""
-        async with self._scenes(uploads, min(len(uploads) * limit, CROPS_AT_ONCE)) as (held, scenes, pictures):
-            best = [scene.best(order, limit) for scene in scenes]
-            ready: list[tuple[Picture, Face]] = []
-            finer: Finer = {}
-            for number, (scene, picture, faces) in enumerate(zip(scenes, pictures, best, strict=True)):
-                for face in faces if all(best) else ():
-                    enough = reduction_for(face, self._embedder.template, self._crop_size)
-                    if picture.reduction <= enough:
-                        ready.append((picture, face))
-                    else:
-                        finer.setdefault((number, enough), (scene.header, []))[1].append(face)
-            return best, await self._embed_faces(held, ready), finer
+    def _sorted(
+        self, scenes: Sequence[Scene], pictures: Sequence[Picture | None], order: Order, limit: int
+    ) -> tuple[list[list[Face]], list[tuple[Picture, Face]], Finer]:
+        """The best faces of each scene: all of them, those that its picture shows well enough, and the others."""
+        best = [scene.best(order, limit) for scene in scenes]
+        ready: list[tuple[Picture, Face]] = []
+        finer: Finer = {}
+        for number, (scene, picture, faces) in enumerate(zip(scenes, pictures, best, strict=True)):
+            for face in faces if all(best) else ():
+                enough = reduction_for(face, self._embedder.template, self._crop_size)
+                if picture is not None and picture.reduction <= enough:
+                    ready.append((picture, face))
+                else:
+                    finer.setdefault((number, scene.header.possible(enough)), []).append(face)
+        return best, ready, finer
 
     async def _embed_faces(self, held: Hold, wanted: Sequence[tuple[Picture, Face]]) -> dict[Face, Embedding]:
         """In batches, so that a crowd takes no more memory than a few."""
@@ -239,20 +256,10 @@ class Pipeline:
         with blamed_on(upload.field):
             return read_header(upload.read(), max_pixels=self._max_pixels)
 
-    def _read_image(self, upload: Upload, reduction: int, *, keep: bool) -> tuple[Picture | None, Rows, View]:
+    def _read_image(self, upload: Upload, reduction: int, *, keep: bool) -> tuple[Picture | None, Look]:
         picture = self._decode(upload, reduction)
-        canvas, view = letterbox(picture, self._canvas_size)
-        return picture if keep else None, canvas[None], view
-
-    def _read_faces(self, rows: Rows, view: View) -> list[Face]:
-        [candidates] = rows
-        detector = self._detector
-        if not usable_candidates(candidates, detector.score_threshold):
-            log.error("the detector answered numbers that are not finite: its model or device fails")
-            raise RunnerUnavailableError("The detector failed: it answered no numbers. See the service's log.")
-        return read_candidates(
-            candidates, view, score_threshold=detector.score_threshold, iou_threshold=detector.iou_threshold
-        )
+        look = self._search.whole(picture)
+        return picture if keep else None, look
 
     def _read_crop(self, upload: Upload) -> Rows:
         header = self._read_header(upload)

@@ -35,6 +35,7 @@ from runners.client import RunnerClient
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
 from runners.sockets import keep_sockets
+from search import SearchOptions
 
 log = logging.getLogger("facebento.service")
 # BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
@@ -54,7 +55,7 @@ def _find(role: str, model_id: str) -> store.StoredModel:
         stored = store.find(model_id)
     except ModelNotStoredError as error:
         if "missing" not in arguments.allow:
-            raise settings.SettingsError(f"{variable}: {error}") from None
+            raise settings.SettingsError(f"{variable}: {error}{packing.without_it(arguments.allow)}") from None
         stored = store.expected(describe(model_id))
     except ModelError as error:
         raise settings.SettingsError(f"{variable}: {error}") from None
@@ -174,7 +175,7 @@ class FaceService:
             "detector": RunnerClient("detector", detector_model.tag, lambda: self.detector),
             "embedder": RunnerClient("embedder", embedder_model.tag, lambda: self.embedder),
         }
-        self.models = (detector_model.description, embedder_model.description)
+        self.models = (detector_model, embedder_model)
         self.pipeline = Pipeline(
             detect=partial(self.runners["detector"].call, "detect"),
             embed=partial(self.runners["embedder"].call, "embed"),
@@ -183,6 +184,7 @@ class FaceService:
             decode_threads=configured.decode_threads,
             max_pixels=configured.max_pixels,
             max_image_memory_bytes=configured.max_image_memory_bytes,
+            search=SearchOptions(configured.small_faces, configured.smallest_face, configured.rotations),
         )
 
     @bentoml.on_startup

@@ -13,13 +13,15 @@ from api.app import INVALID, NOT_FOUND, UNAVAILABLE
 from api.errors import ModelNotFoundError
 from api.schemas import Health
 from models.catalog import ModelDescription
+from models.licence import Acceptance
+from models.store import StoredModel
 from runners import onnx
 
 
 class Served(Protocol):
     """What there is to tell of."""
 
-    models: Sequence[ModelDescription]  # the detector and the embedder
+    models: Sequence[StoredModel]  # the detector and the embedder
 
     @property
     def ready(self) -> bool: ...
@@ -58,7 +60,7 @@ async def server_info(served: Current) -> dict[str, Any]:
 
 @info_api.get("/info/model", summary="Names of the inference models being served.")
 async def model_names(served: Current) -> dict[str, list[str]]:
-    return {"models": [model.id for model in served.models]}
+    return {"models": [model.description.id for model in served.models]}
 
 
 @info_api.get(
@@ -68,18 +70,22 @@ async def model_names(served: Current) -> dict[str, list[str]]:
 )
 async def model_details(model_name: str, served: Current) -> dict[str, Any]:
     for model in served.models:
-        if model.id == model_name:
-            return model_info(model)
+        if model.description.id == model_name:
+            return model_info(model.description, model.accepted)
     raise ModelNotFoundError("No model of this name is being served. /v1/info/model lists those that are.")
 
 
-def model_info(description: ModelDescription) -> dict[str, Any]:
+def model_info(description: ModelDescription, accepted: Acceptance | None = None) -> dict[str, Any]:
+    """accepted: its licence, where somebody had to."""
     told: dict[str, Any] = {
         "name": description.id,
         "role": description.role,
         "summary": description.summary,
         "source": description.source.model_dump() if description.source else None,
         "licence": description.licence,
+        "licence_terms": description.terms,
+        "licence_restricts_use": description.acceptance,
+        "licence_accepted_at": accepted.accepted_at.isoformat(timespec="seconds") if accepted else None,
         "sha256": description.sha256,
         "input_size": description.input.size,
     }

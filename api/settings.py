@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from bentoml._internal.resource import query_cgroup_cpu_count
 from bentoml.exceptions import BentoMLConfigException
@@ -144,6 +144,27 @@ class Settings(BaseSettings):
         ge=112 * 112,
         description="The largest image, in pixels (width times height), told from its header. A limit on memory: "
         "a file of a few kB can hold a hundred million pixels.",
+    )
+
+    small_faces: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether a picture is searched in tiles for faces that are too small on the detector's canvas. "
+        "`auto`: where the whole picture shows nobody, or a crowd of small faces. `always`: in every picture. `never`: "
+        "only the whole picture is looked at. A picture of 12 megapixels has some 140 tiles, each as much work for the "
+        "detector as a picture of its own.",
+    )
+    smallest_face: int = Field(
+        12,
+        ge=4,
+        le=1000,
+        description="The smallest face that such a search is to find, in pixels (the longer side of its box). Half the "
+        "size takes four times as many tiles. There are never more than 200: in the largest pictures faces have to be "
+        "larger to be found.",
+    )
+    rotations: bool = Field(
+        default=False,
+        description="Whether pictures whose EXIF data don't tell which side is up are looked at in four turns, for "
+        "faces that lie on their side or stand on their head. Detecting takes four times as long.",
     )
 
     max_image_memory_bytes: int = Field(

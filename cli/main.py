@@ -9,6 +9,7 @@ import click
 from api.settings import SettingsError
 from cli.calibrate import calibrate
 from cli.evaluate import evaluate
+from cli.importing import import_file
 from cli.models import models
 from cli.serve import serve
 from cli.settings import show_settings
@@ -39,6 +40,7 @@ def main() -> None:
 
 models.add_command(evaluate)
 models.add_command(calibrate)
+models.add_command(import_file)
 main.add_command(models)
 main.add_command(serve)
 main.add_command(show_settings)

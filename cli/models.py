@@ -1,17 +1,21 @@
-"""`facebento models`: what there is, and getting it into the store.
+"""`facebento models`: what there is, and getting it into the store. An own file: importing.py.
 
 BentoML's store and onnx take seconds to import, so the commands that need them import them themselves.
 """
 # ruff: noqa: PLC0415
 
+import importlib
 import json
-from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import click
 
 from models.catalog import ModelDescription, catalog, describe
-from models.errors import ModelError, ModelNotStoredError
+from models.errors import DescriptionChangedError, LicenceNotAcceptedError, ModelError, ModelNotStoredError
+
+if TYPE_CHECKING:
+    from models.store import StoredModel
 
 
 @click.group()
@@ -24,12 +28,11 @@ def list_models() -> None:
     """Show every model of the catalog and the store."""
     from models import store
 
-    stored = {model.tag: model for model in store.stored()}
     rows = [("ID", "ROLE", "STORED", "SIZE", "LICENCE")]
-    for description in _known(stored_descriptions=[model.description for model in stored.values()]):
-        model = stored.get(description.tag)
+    for description in _known(stored_descriptions=[model.description for model in store.stored()]):
+        state, model = _state(description.id)
         size = f"{model.path.stat().st_size / 1e6:.1f} MB" if model else "-"
-        rows.append((description.id, description.role, "yes" if model else "no", size, description.licence))
+        rows.append((description.id, description.role, state, size, _licence(description, model)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -37,25 +40,19 @@ def list_models() -> None:
 
 @models.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-def pull(ids: tuple[str, ...]) -> None:
+@click.option(
+    "--from",
+    "come_from",
+    metavar="DIR_OR_URL",
+    help="A folder, or the address of a mirror, that has the files under their published names.",
+)
+@click.option("--accept-license", is_flag=True, help="Accept the terms of models that restrict what they are used for.")
+def pull(ids: tuple[str, ...], come_from: str | None, accept_license: bool) -> None:
     """Download, check and store models: the ones named, or else the starter pair."""
     descriptions = [_pullable(each) for each in ids] or [each for each in catalog().values() if each.starter]
-    puller = _puller()
+    puller = with_onnx("models.pull")
     for description in descriptions:
-        puller.pull(description, click.echo)
-
-
-@models.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--description",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML with the fields of one entry of models/catalog.toml; sha256 and source may be left out.",
-)
-def import_file(file: Path, description: Path) -> None:
-    """Store a model of your own: an ONNX FILE with a description of its input and output."""
-    _puller().import_model(file, description, click.echo)
+        puller.pull(description, click.echo, come_from=come_from, accept_licence=accept_license)
 
 
 @models.command()
@@ -97,6 +94,8 @@ def info(model_id: str) -> None:
     told["stored"] = model is not None
     if model is not None:
         told |= {"tag": model.tag, "path": str(model.path), "prepared_sha256": model.prepared_sha256}
+        if model.accepted is not None:
+            told["accepted"] = model.accepted.model_dump(mode="json")
         if description.embedder and (calibration := description.embedder.calibration):
             told["calibration"] = calibration.model_dump(mode="json")
     click.echo(json.dumps(told, indent=2, ensure_ascii=False))
@@ -116,13 +115,37 @@ def _pullable(model_id: str) -> ModelDescription:
     return describe(model_id)
 
 
-def _puller() -> ModuleType:
+def _state(model_id: str) -> tuple[str, "StoredModel | None"]:
+    """What there is to say of a model in the store, and the model if it can be served."""
+    from models import store
+
     try:
-        from models import pull
+        return "yes", store.find(model_id)
+    except ModelNotStoredError:
+        return "no", None
+    except DescriptionChangedError:
+        return "changed", None
+    except LicenceNotAcceptedError:
+        return "not accepted", None
+    except ModelError:
+        return "damaged", None
+
+
+def _licence(description: ModelDescription, model: "StoredModel | None") -> str:
+    if not description.acceptance:
+        return description.licence
+    if model is None or model.accepted is None:
+        return f"to be accepted: {description.licence}"
+    return f"accepted on {model.accepted.accepted_at:%Y-%m-%d}: {description.licence}"
+
+
+def with_onnx(module: str) -> ModuleType:
+    """A module that needs onnx, which serving does not."""
+    try:
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != "onnx":
+        if error.name not in {"onnx", "httpx"}:
             raise
         raise click.ClickException(
-            "preparing a model needs onnx, which serving does not. Run: pip install -r requirements/pull.txt"
+            f"preparing a model needs {error.name}, which serving does not. Run: pip install -r requirements/pull.txt"
         ) from error
-    return pull

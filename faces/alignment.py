@@ -9,20 +9,7 @@ from numpy.typing import NDArray
 
 from faces.detection import Face, View
 from faces.image import REDUCTIONS, Picture, Pixels
-
-Template = Sequence[tuple[float, float]]
-
-# Where the five landmarks lie in a 112x112 crop for ArcFace and everything trained on its alignment
-# (Deng et al., insightface, face_align.py): left eye, right eye, nose tip, left and right mouth corner; x, y.
-ARCFACE_TEMPLATE: Template = (
-    (38.2946, 51.6963),
-    (73.5318, 51.5014),
-    (56.0252, 71.7366),
-    (41.5493, 92.3655),
-    (70.7299, 92.2041),
-)
-ARCFACE_SIZE = 112
-
+from faces.templates import ARCFACE_TEMPLATE, Template
 
 # Pixels of a reduced picture for each of the crop's, across and down, that leave an embedding as it is (to a cosine of
 # 0.999): tests/models/test_reduced_pictures.py.
@@ -34,19 +21,36 @@ def letterbox(picture: Picture, size: int) -> tuple[NDArray[np.uint8], View]:
 
     Returns the canvas, uint8 [size, size, 3], and where it lies in the full picture.
     """
-    height, width = picture.pixels.shape[:2]
-    scale = size / max(height, width)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    scale = size / max(picture.height, picture.width)
+    inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     canvas = np.zeros((size, size, 3), np.uint8)
-    cv2.resize(
-        picture.pixels,
-        inner,
-        dst=canvas[: inner[1], : inner[0]],
-        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
-    )
+    shown = canvas[: inner[1], : inner[0]]
+    rows, columns = picture.pixels.shape[:2]
+    interpolation = cv2.INTER_AREA if size < max(rows, columns) else cv2.INTER_LINEAR
+    if (columns * picture.reduction, rows * picture.reduction) == (picture.width, picture.height):
+        cv2.resize(picture.pixels, inner, dst=shown, interpolation=interpolation)
+    else:
+        shown[:] = _fitted(picture, inner, interpolation)
     # Not the ratio of the sides: rounded to whole pixels, the shorter one is scaled a little differently.
-    across, down = width / inner[0] * picture.reduction, height / inner[1] * picture.reduction
-    return canvas, View(across, down, picture.left, picture.top, picture.width, picture.height)
+    return canvas, View(picture.width / inner[0], picture.height / inner[1], 0, 0, picture.width, picture.height, size)
+
+
+def _fitted(picture: Picture, inner: tuple[int, int], interpolation: int) -> Pixels:
+    """A reduced picture scaled to inner (width, height), without what its last pixels show beyond the full picture.
+
+    With that squeezed in, the detector would see the face at another scale than in the full picture.
+    """
+    # OpenCV's axes of a flip are numpy's. It keeps to a ratio only where it is told no size, and starts at the top
+    # left: flipped, what is beyond lies on the other side, and is cut off.
+    flips = [axis for axis, beyond in enumerate((picture.top, picture.left)) if beyond]
+    pixels = picture.pixels
+    for axis in flips:
+        pixels = cv2.flip(pixels, axis).astype(np.uint8, copy=False)
+    across, down = (inner[0] * picture.reduction / picture.width, inner[1] * picture.reduction / picture.height)
+    shown = cv2.resize(pixels, None, fx=across, fy=down, interpolation=interpolation)[: inner[1], : inner[0]]
+    for axis in flips:
+        shown = cv2.flip(shown, axis)
+    return shown.astype(np.uint8, copy=False)
 
 
 def similarity(source: NDArray[np.float32], target: Template) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """A detector's candidates -> faces, in the order and number asked for."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -29,20 +31,40 @@ class Face:
         return float(np.hypot((self.left + self.right) / 2 - x, (self.top + self.bottom) / 2 - y))
 
 
+Rectangle = tuple[float, float, float, float]
+ANYWHERE: Final[Rectangle] = (-math.inf, -math.inf, math.inf, math.inf)
+
+
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where a detector's canvas lies in a picture: its (x, y) is the picture's (x * across - left, y * down - top)."""
+    """What a detector's canvas shows of a picture.
+
+    Turned upright, its (x, y) is the picture's (x * across - left, y * down - top).
+    """
 
     across: float  # pixels of the picture for one of the canvas
     down: float
-    left: int  # pixels of the picture
-    top: int
+    left: float  # pixels of the picture
+    top: float
     width: int  # of the picture, in pixels
     height: int
+    size: int  # of the canvas, in its pixels
+    turns: int = 0  # quarter turns of the canvas, counterclockwise
+    # Whether only faces count that stand upright on the canvas: the picture is shown in other turns as well.
+    upright: bool = False
+    # Both left, top, right, bottom, on the canvas turned upright: where the middle of a face has to lie, so as not to
+    # be of what is shown beside, and where the whole face has to, so as not to be cut.
+    shown: Rectangle = ANYWHERE
+    within: Rectangle = ANYWHERE
 
 
 # In pixels; float32 counts every one up to here.
 _FARTHEST: Final = 2.0**24
+_MOST: Final = (
+    8192  # more than ten times what a client can ask for; the time that suppression takes grows as its square
+)
+# In degrees. In one of four turns every face leans by 45 or less; the rest is for its landmarks, which are not exact.
+_UPRIGHT: Final = 60
 
 
 class Order(IntEnum):
@@ -64,29 +86,74 @@ def usable(candidates: NDArray[np.float32], score_threshold: float) -> bool:
     return bool(np.isfinite(candidates[~(candidates[:, 4] <= score_threshold)]).all())
 
 
-def read_candidates(
-    candidates: NDArray[np.float32], view: View, *, score_threshold: float, iou_threshold: float
-) -> list[Face]:
-    """What a detector's graph answered for one canvas, as faces of the picture that the canvas was made from.
+def read_candidates(candidates: NDArray[np.float32], view: View, *, score_threshold: float) -> NDArray[np.float64]:
+    """What a detector's graph answered for one canvas, in pixels of the picture that the canvas shows.
 
     candidates: float32 [K, 15], usable, a row each: box x1, y1, x2, y2, score, then five points x, y, in canvas pixels.
-    Boxes are cut at the picture's border; one wholly outside is dropped.
-
-    Keeps rows whose score exceeds score_threshold, then the best of each group that overlaps by more than
-    iou_threshold (greedy non-maximum suppression, OpenCV's). By falling confidence.
+    Returns float64 [m, 15], those that score more than score_threshold and stand and lie as the view says.
     """
     rows = candidates[candidates[:, 4] > score_threshold].astype(np.float64)
-    places = np.delete(rows, 4, axis=1).reshape(-1, 7, 2) * (view.across, view.down) - (view.left, view.top)
-    places = places.clip(-_FARTHEST, _FARTHEST)
-    corners, points = places[:, :2], places[:, 2:].astype(np.float32)
-    boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1)
-    kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 4].tolist(), score_threshold, iou_threshold)
-    found = []
-    for index in kept:
-        (left, top), (right, bottom) = np.clip(corners[index], 0, (view.width, view.height)).tolist()
-        if right > left and bottom > top:
-            found.append(Face(left, top, right, bottom, float(rows[index, 4]), points[index]))
-    return found
+    scores, places = rows[:, 4], np.delete(rows, 4, axis=1).reshape(-1, 7, 2)
+    if view.upright:
+        standing = _lean(places[:, 2:]) <= _UPRIGHT
+        scores, places = scores[standing], places[standing]
+    places = _turned_back(places, view)
+    middle = places[:, :2].mean(axis=1)
+    whole = _inside(middle, middle, view.shown) & _inside(places[:, 0], places[:, 1], view.within)
+    places = (places[whole] * (view.across, view.down) - (view.left, view.top)).clip(-_FARTHEST, _FARTHEST)
+    flat = places.reshape(-1, 14)
+    return np.concatenate([flat[:, :4], scores[whole, None], flat[:, 4:]], axis=1)
+
+
+def suppress(looks: Sequence[NDArray[np.float64]], *, iou_threshold: float) -> NDArray[np.float64]:
+    """The best of each group of candidates that overlap by more than iou_threshold, of all canvases of one picture.
+
+    looks: for each canvas float64 [m, 15], as read_candidates gives them. Returns such rows by falling score: greedy
+    non-maximum suppression, OpenCV's, of the 8,192 of highest score.
+    """
+    rows = np.concatenate(looks)
+    rows = rows[np.argsort(-rows[:, 4], kind="stable")[:_MOST]]
+    boxes = np.concatenate([rows[:, :2], rows[:, 2:4] - rows[:, :2]], axis=1)
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 4].tolist(), 0.0, iou_threshold)
+    return rows[np.asarray(kept, np.intp)]
+
+
+def read_faces(rows: NDArray[np.float64], *, width: int, height: int) -> list[Face]:
+    """The faces of a picture of that size, in pixels. rows: float64 [m, 15], as suppress gives them.
+
+    Boxes are cut at the picture's border; one wholly outside is dropped.
+    """
+    corners = rows[:, :4].reshape(-1, 2, 2).clip(0, (width, height)).reshape(-1, 4)
+    points = rows[:, 5:].reshape(-1, 5, 2).astype(np.float32)
+    return [
+        Face(left, top, right, bottom, score, landmarks)
+        for (left, top, right, bottom), score, landmarks in zip(
+            corners.tolist(), rows[:, 4].tolist(), points, strict=True
+        )
+        if right > left and bottom > top
+    ]
+
+
+def _inside(near: NDArray[np.float64], far: NDArray[np.float64], rectangle: Rectangle) -> NDArray[np.bool_]:
+    """near, far: [m, 2] x, y of the upper left and lower right corners."""
+    inside: NDArray[np.bool_] = np.all(np.concatenate([near >= rectangle[:2], far <= rectangle[2:]], axis=1), axis=1)
+    return inside
+
+
+def _lean(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how many degrees the way from mouth to eyes leans from straight up. landmarks: [m, 5, 2]."""
+    up = landmarks[:, :2].mean(axis=1) - landmarks[:, 3:].mean(axis=1)
+    lean: NDArray[np.float64] = np.degrees(np.abs(np.arctan2(up[:, 0], -up[:, 1])))
+    return lean
+
+
+def _turned_back(places: NDArray[np.float64], view: View) -> NDArray[np.float64]:
+    """Boxes' two corners and five points, [m, 7, 2], on the canvas as it was before its turns."""
+    for _ in range(view.turns):
+        places = np.stack([view.size - places[..., 1], places[..., 0]], axis=-1)
+        # What was the lower edge is the left one now.
+        places[:, :2, 0] = places[:, 1::-1, 0]
+    return places
 
 
 def select(faces: list[Face], order: Order, limit: int, *, width: int, height: int) -> list[Face]:

@@ -53,6 +53,7 @@ _SIGNATURES: Final[dict[str, Callable[[bytes], bool]]] = {
 }
 
 # EXIF 2.32, tag 0x0112: whether rows and columns change places, and then the sides, and then top and bottom.
+_ORIENTATIONS: Final = range(1, 9)
 _AS_STORED: Final = (False, False, False)
 _UPRIGHT: Final = {
     2: (False, True, False),
@@ -80,8 +81,12 @@ class Header:
 
         1, 2, 4 or 8; always 1 for the other formats.
         """
-        reductions = REDUCTIONS if self.format == "JPEG" else ()
-        return next((each for each in reductions if max(self.width, self.height) >= each * side), 1)
+        longer = max(self.width, self.height)
+        return self.possible(next((each for each in REDUCTIONS if longer >= each * side), 1))
+
+    def possible(self, reduction: int) -> int:
+        """The reduction itself where the format can be decoded at it."""
+        return reduction if self.format == "JPEG" else 1
 
     def kept_bytes(self, reduction: int) -> int:
         """The memory of the decoded pixels."""
@@ -109,6 +114,7 @@ class Picture:
     reduction: int = 1
     left: int = 0  # pixels of the full picture
     top: int = 0
+    oriented: bool = False  # whether the file told which side is up
 
 
 def read_header(data: bytes, *, max_pixels: int) -> Header:
@@ -232,7 +238,8 @@ def _scans(image: JpegImageFile, data: bytes) -> int:
 
 def _picture(image: Image.Image, header: Header, reduction: int) -> Picture:
     """The loaded image, upright."""
-    turned, mirrored, upside_down = _orientation(image)
+    orientation = _orientation(image)
+    turned, mirrored, upside_down = _UPRIGHT.get(orientation, _AS_STORED)
     rows, columns = image.size if turned else image.size[::-1]
     width, height = (header.height, header.width) if turned else (header.width, header.height)
     upright = np.empty((rows, columns, 3), np.uint8)
@@ -240,7 +247,7 @@ def _picture(image: Image.Image, header: Header, reduction: int) -> Picture:
     _copy(image, stored.swapaxes(0, 1) if turned else stored)
     left = columns * reduction - width if mirrored else 0
     top = rows * reduction - height if upside_down else 0
-    return Picture(upright, width, height, reduction, left, top)
+    return Picture(upright, width, height, reduction, left, top, orientation in _ORIENTATIONS)
 
 
 def _copy(image: Image.Image, target: Pixels) -> None:
@@ -268,10 +275,9 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _orientation(image: Image.Image) -> tuple[bool, bool, bool]:
-    """The turn and flips that the image's EXIF data ask for; none where they are absent, broken or out of range."""
+def _orientation(image: Image.Image) -> int:
+    """What the image's EXIF data say of its orientation; 0 where they are absent or broken."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return _UPRIGHT.get(int(orientation), _AS_STORED)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 0))
     except Exception:  # noqa: BLE001  broken metadata raise as variously as broken pixels, and don't spoil the picture
-        return _AS_STORED
+        return 0

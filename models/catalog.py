@@ -3,27 +3,49 @@
 import functools
 import hashlib
 import json
+import operator
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from faces.feature import ScoreMapping
+from faces.templates import ARCFACE_SIZE, ARCFACE_TEMPLATE
 from models.calibration import Calibration
 from models.errors import DescriptionError, UnknownModelError
 
-# Raise it with every change of prepare.py, decoding.py, network.py or dlib.py that changes a prepared graph: the stored
-# versions depend on it, so that a graph prepared by older code is never picked up.
+# Raise it with every change in this package that changes a prepared graph: the stored versions depend on it, so that a
+# graph prepared by older code is never picked up.
 PREPARATION = 2
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # What BentoML accepts as the name of a model, less dots and underscores.
 ModelId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+TermsUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+# With a file at its end, and nothing that would be sent along: no user, no password.
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]+)?/[^\s?#]*[^\s?#/]$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(gt=-1, lt=1)]
 Point = tuple[float, float]
 Triple = tuple[float, float, float]
+# "arcface" for the template of ArcFace and all that is trained on its alignment, so that nobody copies its numbers.
+Landmarks = Annotated[
+    tuple[Point, Point, Point, Point, Point],
+    BeforeValidator(lambda given: ARCFACE_TEMPLATE if given == "arcface" else given),
+]
 
 
 class Frozen(BaseModel):
@@ -38,6 +60,40 @@ class PackageSource(Frozen):
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
     archive: Sha256
     member: str
+
+
+class AddressSource(Frozen):
+    """A file at a public address or, with `archive` and `member`, a file inside the zip archive there.
+
+    `archive` is the SHA-256 of the zip. An address that redirects may do so to HTTPS only.
+    """
+
+    url: HttpsUrl
+    archive: Sha256 | None = None
+    member: str | None = None
+
+    @model_validator(mode="after")
+    def _names_an_archive_and_its_member(self) -> Self:
+        if (self.archive is None) != (self.member is None):
+            raise ValueError("archive and member are for a file inside a zip: give both or neither")
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """What is published there is called so: the last part of the address."""
+        return PurePosixPath(unquote(urlsplit(self.url).path)).name
+
+
+def _kind_of_source(fields: object) -> str:
+    by_address = isinstance(fields, AddressSource) or (isinstance(fields, dict) and "url" in fields)
+    return "address" if by_address else "package"
+
+
+# Told apart by hand, so that a mistake in one kind is not told as a mistake in both.
+Source = Annotated[
+    Annotated[PackageSource, Tag("package")] | Annotated[AddressSource, Tag("address")],
+    Discriminator(_kind_of_source),
+]
 
 
 class InputSpec(Frozen):
@@ -60,12 +116,14 @@ class DetectorSpec(Frozen):
     """How a detector's outputs become candidates, and which of these count as faces.
 
     `outputs` names the graph's outputs in the order that the decoding wants them in. `candidates` is how many rows
-    the prepared graph answers for an image; the two thresholds are for whoever reads them.
+    the prepared graph answers for an image; the two thresholds are for whoever reads them. `smallest_face` is the
+    longer side, in pixels of the canvas, of the smallest face that is found as a rule.
     """
 
-    decoding: Literal["centerface"]
+    decoding: Literal["centerface", "retinaface", "scrfd", "yunet"]
     outputs: tuple[str, ...]
     candidates: int = Field(gt=0)
+    smallest_face: int = Field(28, gt=0)
     score_threshold: Fraction
     iou_threshold: Fraction
 
@@ -83,11 +141,11 @@ class EmbedderSpec(Frozen):
     """What an embedder answers, and the crop that it wants.
 
     `template` is where the landmarks lie in the crop, in pixels of its size x size square, x then y: left eye, right
-    eye, nose tip, left and right mouth corner, as seen in the picture.
+    eye, nose tip, left and right mouth corner, as seen in the picture; or "arcface", for crops of 112 x 112 pixels.
     """
 
     dimensions: int = Field(gt=0)
-    template: tuple[Point, Point, Point, Point, Point]
+    template: Landmarks
     score: ScoreMapping
     operating_points: tuple[OperatingPoint, ...] = ()
     # Private: no part of what is described, dumped, or hashed into a version.
@@ -113,17 +171,21 @@ class EmbedderSpec(Frozen):
 class ModelDescription(Frozen):
     """One model. `sha256` is of the source file (.onnx or .dat) as published, before preparation.
 
-    `licence` is an SPDX identifier, or a sentence where there is none.
+    `licence` is an SPDX identifier, or a sentence where there is none; `terms` is where its text stands. With
+    `acceptance`, the licence restricts what the model may be used for: nobody gets it without saying that they accept.
     """
 
     id: ModelId
     role: Literal["detector", "embedder"]
     summary: str
     licence: str
+    # Where these say nothing they are left out of what is dumped: models stored before they came keep their version.
+    terms: TermsUrl | None = Field(None, exclude_if=operator.not_)
+    acceptance: bool = Field(default=False, exclude_if=operator.not_)
     sha256: Sha256
     format: Literal["onnx", "dlib"]
     starter: bool = False
-    source: PackageSource | None = None
+    source: Source | None = None
     input: InputSpec
     detector: DetectorSpec | None = None
     embedder: EmbedderSpec | None = None
@@ -135,6 +197,8 @@ class ModelDescription(Frozen):
         if given != [self.role]:
             found = " and ".join(given) or "neither detector nor embedder"
             raise ValueError(f"a model of role {self.role} has the section {self.role} and no other, found {found}")
+        if self.embedder is not None and self.embedder.template == ARCFACE_TEMPLATE and self.input.size != ARCFACE_SIZE:
+            raise ValueError(f"the template arcface is for crops of {ARCFACE_SIZE} pixels, not of {self.input.size}")
         if self.format == "dlib" and self.role != "embedder":
             raise ValueError("the only dlib network that can be read is its face recognition ResNet, an embedder")
         return self
@@ -199,6 +263,8 @@ def read_description(path: Path, sha256: str) -> ModelDescription:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DescriptionError(f"{path} can't be read as TOML: {error}") from error
+    if "model" in fields:  # copied from catalog.toml
+        raise DescriptionError(f"{path} describes one model: its sections are called [input], not [model.input]")
     try:
         return ModelDescription.model_validate({"sha256": sha256} | fields)
     except ValidationError as error:

@@ -5,6 +5,7 @@ Shape inference can't see it; running can.
 """
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -15,60 +16,98 @@ from models.errors import BatchMismatchError, GraphMismatchError
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-ROWS = 3
-SAME_COSINE = 0.9999
+# The largest batch that is tried. Graphs were seen to go wrong from two rows on; larger batches cost time only.
+LARGEST = 8
+# Different pictures: more would be run alone for nothing, since their places in a batch change.
+PICTURES = 6
+# Of two embeddings of length 1: a cosine of 0.9999995. Different pictures can have cosines of 0.99, so that a tenth of
+# a neighbour would be lost in a bound of 0.9999; onnxruntime was seen to answer rows of a batch to the last bit.
+SAME_DISTANCE = 1e-3
 # Weak candidates trade places on the last bits of their scores, so only the best are looked for, in any order.
 BEST = 16
 SAME_PIXELS = 0.5
 SAME_SCORE = 1e-3
 
 Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+Batch = npt.NDArray[np.intp]  # for each row of a batch, which of the pictures it is
 
 
-def check_batches(graph: bytes) -> None:
-    """Runs a prepared graph on the CPU: three rows at once, then each alone.
+def check_batches(graph: bytes, largest: int = LARGEST) -> None:
+    """Runs a prepared graph on the CPU: each of a few pictures alone, then batches of them of 2, 3, 4, 8, ... `largest`
+    rows, in mixed orders, and with blank neighbours, as batches are padded with.
 
     GraphMismatchError if it can't be run or answers other shapes or values than it promises, BatchMismatchError if a
-    row depends on its neighbours: embeddings with a cosine below 0.9999, or one of the best 16 candidates that is not
-    found again within half a pixel.
+    row depends on its neighbours or its place: embeddings that are further apart than 0.001, or one of the best 16
+    candidates that is not found again within half a pixel.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # a failure is raised as well, and told once is enough
+    options.log_severity_level = 4  # a failure is raised as well, and told once is enough
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         taken, given = session.get_inputs()[0], session.get_outputs()[0]
-        rows = _pictures(taken.shape[1])
-        together = session.run([given.name], {taken.name: rows})[0]
-        alone = [session.run([given.name], {taken.name: row[None]})[0] for row in rows]
+        pictures = _pictures(taken.shape[1])
+        alone = [session.run([given.name], {taken.name: picture[None]})[0] for picture in pictures]
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise GraphMismatchError(f"onnxruntime can't run the prepared graph: {error}") from error
     promised = tuple(given.shape[1:])
-    for answer, count in ((together, ROWS), *((answer, 1) for answer in alone)):
-        if answer.shape != (count, *promised) or answer.dtype != np.float32:
+    for answer in alone:
+        if answer.shape != (1, *promised) or answer.dtype != np.float32:
             raise GraphMismatchError(
-                f"expected {given.name} to be float32 {[count, *promised]}, found {answer.dtype} {list(answer.shape)}"
+                f"expected {given.name} to be float32 {[1, *promised]}, found {answer.dtype} {list(answer.shape)}"
             )
-    same = _same_embedding if given.name == "embeddings" else _same_candidates
-    for index, answer in enumerate(alone):
         if not np.isfinite(answer).all():
             raise GraphMismatchError(f"the graph answers {given.name} that are not finite")
-        if not same(together[index], answer[0]):
+    same = _same_embedding if given.name == "embeddings" else _same_candidates
+    for batch in _batches(largest):
+        try:
+            together = session.run([given.name], {taken.name: pictures[batch]})[0]
+        except Exception as error:  # as above
+            reason = str(error).strip()
+            raise BatchMismatchError(_refusal(f"a batch of {len(batch)} can't be run ({reason})")) from error
+        if together.shape != (len(batch), *promised):
             raise BatchMismatchError(
-                f"row {index} of a batch of {ROWS} gives other {given.name} than the same row alone: "
-                "the graph was exported for single images. Export it with a free batch"
+                _refusal(f"a batch of {len(batch)} is answered with {list(together.shape)} values")
             )
+        for row, picture in enumerate(batch):
+            # Nobody reads the answer to a blank row, and a blank picture need not have an embedding.
+            if picture != 0 and not same(together[row], alone[picture][0]):
+                raise BatchMismatchError(
+                    _refusal(f"row {row} of a batch of {len(batch)} gives other {given.name} than the same row alone")
+                )
 
 
-def _pictures(side: int) -> npt.NDArray[np.uint8]:
-    """uint8 [3, side, side, 3]: coarse random patterns, which differ far more to a network than plain noise does."""
+def _refusal(seen: str) -> str:
+    return f"{seen}: the graph was exported for single images. Export it with a free batch"
+
+
+def _pictures(side: int) -> Pixels:
+    """uint8 [PICTURES, side, side, 3]: a blank one, then coarse random patterns.
+
+    These differ far more to a network than plain noise does.
+    """
     random = np.random.default_rng(0)
-    coarse = random.integers(0, 256, (ROWS, 8, 8, 3), np.uint8)
+    coarse = random.integers(0, 256, (PICTURES, 8, 8, 3), np.uint8)
+    coarse[0] = 0
     patch = -(-side // 8)
     return coarse.repeat(patch, axis=1).repeat(patch, axis=2)[:, :side, :side]
 
 
+def _batches(largest: int) -> Iterator[Batch]:
+    """For each size a batch of pictures in a mixed order, and one with a picture at each end of blank rows."""
+    random = np.random.default_rng(1)
+    # The sizes that serving pads to, and an odd one.
+    sizes = {*(1 << power for power in range(1, largest.bit_length())), 3, largest}
+    for size in sorted(each for each in sizes if 2 <= each <= largest):
+        shown = np.resize(1 + random.permutation(PICTURES - 1), size)
+        yield random.permutation(shown)
+        padded = np.zeros(size, np.intp)
+        padded[[0, -1]] = 1, 2
+        yield padded
+
+
 def _same_embedding(one: Floats, other: Floats) -> bool:
-    return bool(one @ other >= SAME_COSINE)
+    return bool(np.linalg.norm(one - other) <= SAME_DISTANCE)
 
 
 def _same_candidates(together: Floats, alone: Floats) -> bool:

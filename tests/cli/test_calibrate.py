@@ -18,6 +18,7 @@ from models import store
 from models.calibration import FILE
 from models.catalog import describe
 from pipeline import Pipeline
+from search import SearchOptions
 
 EMBEDDER = describe("dlib-resnet-v1")
 SAME = [0.96, 0.95, 0.94, 0.89]
@@ -85,6 +86,7 @@ def score(cosine: float) -> float:
         decode_threads=1,
         max_pixels=1_000_000,
         max_image_memory_bytes=1_000_000,
+        search=SearchOptions("never", 12, rotations=False),
     )
     one, other = np.zeros((2, 128), np.float32)
     one[0], other[:2] = 1, (cosine, np.sqrt(1 - cosine**2))

@@ -22,8 +22,10 @@ class Photo:
 
 
 def test_one_picture_all_the_way() -> None:
-    models = [(model.description, model.read()) for model in map(store.find, ("centerface", "dlib-resnet-v1"))]
-    pipeline = local_pipeline(Settings(device="cpu", threads=1), *models)
+    detector, embedder = (
+        (model.description, model.read()) for model in map(store.find, ("centerface", "dlib-resnet-v1"))
+    )
+    pipeline = local_pipeline(Settings(device="cpu", threads=1), detector, embedder)
     [face] = asyncio.run(pipeline.detect(Photo(), Order.AREA, 5))
     assert face.left < 225 < face.right
     assert asyncio.run(pipeline.compare(Photo(), Photo())).score > 0.99

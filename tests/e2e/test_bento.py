@@ -26,7 +26,16 @@ pytestmark = pytest.mark.e2e
 STARTERS = [describe("centerface"), describe("dlib-resnet-v1")]
 PICTURE = PROJECT / "docs" / "images" / "astronaut.jpg"
 # What of the project's files belongs into a bento.
-PACKED = ["memory.py", "pipeline.py", "service.py", "stages.py", "threads.py", "LICENSE", "models/catalog.toml"]
+PACKED = [
+    "memory.py",
+    "pipeline.py",
+    "search.py",
+    "service.py",
+    "stages.py",
+    "threads.py",
+    "LICENSE",
+    "models/catalog.toml",
+]
 PACKED += ["deploy/image/*"]
 PACKED += ["requirements/serve.txt", "requirements/serve-cuda.txt"]
 PACKED += [f"{package}/*.py" for package in ("api", "faces", "models", "runners")]
@@ -157,7 +166,8 @@ def test_a_model_that_is_missing(clone: Clone, tmp_path: Path) -> None:
     tag = describe("centerface").tag
     message = f"FACEBENTO_DETECTOR: the model {tag} is not in the store. Run: facebento models pull centerface"
     home = models_of(tmp_path, "dlib-resnet-v1")
-    bento = refuses(clone.with_home(home), "missing", f"{re.escape(message)}$")
+    flag = r"\. To build a bento without it: --arg allow=missing"
+    bento = refuses(clone.with_home(home), "missing", f"{re.escape(message)}{flag}$")
     # It is named, so that whoever serves the bento can bring it.
     assert tag in (bento / "bento.yaml").read_text(encoding="utf-8")
 

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 import api
-from faces.alignment import ARCFACE_SIZE, ARCFACE_TEMPLATE, similarity
+from faces.alignment import similarity
+from faces.templates import ARCFACE_SIZE, ARCFACE_TEMPLATE
 from tests.e2e.running import Server, encoded, jpeg
 
 pytestmark = pytest.mark.e2e

@@ -1,9 +1,10 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
-from faces.detection import Face, Order, View, read_candidates, select, usable
+from faces.detection import Face, Order, View, read_candidates, read_faces, select, suppress, usable
 
 
 def row(box: Sequence[float], score: float, points: Sequence[float] = range(10)) -> list[float]:
@@ -14,8 +15,14 @@ def read(
     *rows: list[float], scale: float = 1, size: tuple[int, int] = (1000, 500), threshold: float = 0.5, iou: float = 0.3
 ) -> list[Face]:
     candidates = np.array(rows, np.float32).reshape(len(rows), 15)
-    view = View(1 / scale, 1 / scale, 0, 0, *size)
-    return read_candidates(candidates, view, score_threshold=threshold, iou_threshold=iou)
+    return read_from(candidates, View(1 / scale, 1 / scale, 0, 0, *size, size=1000), threshold=threshold, iou=iou)
+
+
+def read_from(*looks: Any, threshold: float = 0.5, iou: float = 0.3) -> list[Face]:
+    """looks: candidates and the view that they are of, in turns."""
+    views = looks[1::2]
+    rows = [read_candidates(*each, score_threshold=threshold) for each in zip(looks[::2], views, strict=True)]
+    return read_faces(suppress(rows, iou_threshold=iou), width=views[0].width, height=views[0].height)
 
 
 def box(face: Face) -> tuple[float, float, float, float]:
@@ -88,7 +95,7 @@ def test_a_box_without_a_pixel_of_the_image_is_dropped(outside: tuple[float, flo
 
 def test_a_view_says_where_a_canvas_lies_in_its_picture() -> None:
     candidates = np.array([row((10, 20, 30, 40), 0.9, [10, 20] * 5)], np.float32)
-    [found] = read_candidates(candidates, View(8, 4, 3, 5, 1000, 1000), score_threshold=0.5, iou_threshold=0.3)
+    [found] = read_from(candidates, View(8, 4, 3, 5, 1000, 1000, 250))
     assert box(found) == (77, 75, 237, 155)
     assert found.landmarks.tolist() == [[77, 75]] * 5
     assert found.landmarks.dtype == np.float32
@@ -171,6 +178,6 @@ def test_a_thousand_candidates_are_read() -> None:
     rows[:, 0], rows[:, 1] = places % 32 * 10, places // 32 * 10
     rows[:, 2:4] = rows[:, :2] + 10
     rows[:, 4] = 0.9
-    view = View(1, 1, 0, 0, 320, 320)
-    found = read_candidates(rows, view, score_threshold=0.5, iou_threshold=0.3)
+    view = View(1, 1, 0, 0, 320, 320, 320)
+    found = read_from(rows, view)
     assert len(found) == 1024

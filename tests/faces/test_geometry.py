@@ -11,9 +11,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from faces.alignment import ARCFACE_TEMPLATE, align, letterbox, reduction_for
-from faces.detection import Face, Order, read_candidates, select, usable
+from faces.alignment import align, letterbox, reduction_for
+from faces.detection import Face, Order, View, read_candidates, read_faces, select, suppress, usable
 from faces.image import REDUCTIONS, Picture, decode, read_header
+from faces.templates import ARCFACE_TEMPLATE
 
 settings.register_profile("geometry", deadline=None, max_examples=60)
 settings.load_profile("geometry")
@@ -57,11 +58,37 @@ def test_a_canvas_and_its_picture_agree_about_every_place(picture: Picture) -> N
     shown = canvas[:, :, 0] > 0
     columns, rows = int(shown[0].sum()), int(shown[:, 0].sum())
     assert max(columns, rows) == CANVAS
-    height, width = picture.pixels.shape[:2]
-    # What is shown begins and ends where the picture at hand does, in pixels of the full one.
-    assert (-view.left, -view.top) == (-picture.left, -picture.top)
-    assert columns * view.across == pytest.approx(width * picture.reduction)
-    assert rows * view.down == pytest.approx(height * picture.reduction)
+    # What is shown begins and ends where the full picture does, also of a reduced one whose pixels reach beyond it.
+    assert (view.left, view.top) == (0, 0)
+    assert columns * view.across == pytest.approx(picture.width)
+    assert rows * view.down == pytest.approx(picture.height)
+
+
+@given(st.integers(300, 900), st.integers(300, 900), st.sampled_from(REDUCTIONS), st.booleans(), st.booleans())
+def test_a_canvas_shows_of_a_reduced_picture_what_it_shows_of_the_full_one(
+    width: int, height: int, reduction: int, mirrored: bool, upside_down: bool
+) -> None:
+    """Also where the reduction divides no side, and what the last pixels show beyond the picture lies on any side."""
+    columns, rows = -(-width // reduction), -(-height // reduction)
+    left = columns * reduction - width if mirrored else 0
+    top = rows * reduction - height if upside_down else 0
+    x, y = np.arange(columns * reduction) - left, np.arange(rows * reduction) - top
+    whole = np.stack([*np.broadcast_arrays(x[None] / 4 + 4, y[:, None] / 4 + 4), np.full((y.size, x.size), 9)], axis=2)
+    full = whole[top : top + height, left : left + width]
+    reduced = whole.reshape(rows, reduction, columns, reduction, 3).mean(axis=(1, 3))
+    pictures = (
+        Picture(np.ascontiguousarray(full.round(), np.uint8), width, height),
+        Picture(np.ascontiguousarray(reduced.round(), np.uint8), width, height, reduction, left, top),
+    )
+    (expected, view), (canvas, same) = (letterbox(each, 40) for each in pictures)
+    assert view == same
+    # A level is four pixels of the picture; the canvas has one for each 7 to 23.
+    assert abs(canvas.astype(int) - expected).max() <= 1
+
+
+def faces_of(candidates: NDArray[np.float32], view: View) -> list[Face]:
+    rows = read_candidates(candidates, view, score_threshold=0.5)
+    return read_faces(suppress([rows], iou_threshold=0.3), width=view.width, height=view.height)
 
 
 @given(pictures(), st.tuples(*[st.floats(0, 1)] * 4))
@@ -72,7 +99,7 @@ def test_a_box_of_the_picture_comes_back_from_the_canvas(picture: Picture, share
     x1, x2 = ((x + view.left) / view.across for x in (left, right))
     y1, y2 = ((y + view.top) / view.down for y in (top, bottom))
     row = np.array([[x1, y1, x2, y2, 0.9, *[x1, y1] * 5]], np.float32)
-    found = read_candidates(row, view, score_threshold=0.5, iou_threshold=0.3)
+    found = faces_of(row, view)
     if right - left > 0.01 and bottom - top > 0.01:
         [face] = found
         assert (face.left, face.top, face.right, face.bottom) == pytest.approx((left, top, right, bottom), abs=1e-3)
@@ -94,7 +121,7 @@ def test_candidates_are_refused_or_are_faces_inside_the_picture(
         assert not np.isfinite(candidates).all()
         return
     _, view = letterbox(picture, CANVAS)
-    found = read_candidates(candidates, view, score_threshold=0.5, iou_threshold=0.3)
+    found = faces_of(candidates, view)
     assert len(found) <= (candidates[:, 4] > 0.5).sum()
     for face in found:
         assert 0 <= face.left < face.right <= picture.width
@@ -115,7 +142,7 @@ def test_numbers_as_large_as_there_are_do_no_harm(value: float, columns: list[in
     row[0, columns] = value
     picture = Picture(np.zeros((100, 100, 3), np.uint8), 400, 400, 4)
     _, view = letterbox(picture, CANVAS)
-    for face in read_candidates(row, view, score_threshold=0.5, iou_threshold=0.3):
+    for face in faces_of(row, view):
         assert np.isfinite(face.landmarks).all()
         assert align([(picture, face)], ARCFACE_TEMPLATE, 112).shape == (1, 112, 112, 3)
 

@@ -1,7 +1,11 @@
-"""Tiny models with their descriptions, an empty store for each test, and CenterFace's decoding in plain numpy."""
+"""Tiny models with their descriptions, CenterFace's decoding in plain numpy, an HTTP server, temporary files."""
 
 import os
-from collections.abc import Callable
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,3 +124,61 @@ def _decode_centerface(heat: Floats, size: Floats, offset: Floats, points: Float
         ]
         rows.append([left, top, left + width, top + height, score, *marks])
     return np.array(sorted(rows, key=lambda row: -row[4]), np.float32)
+
+
+@pytest.fixture
+def original_models(pytestconfig: pytest.Config) -> Path | None:
+    """The folder of --original-models."""
+    folder: Path | None = pytestconfig.getoption("--original-models")
+    return folder
+
+
+class Web:
+    """An HTTP server on this machine: what it answers by path, and the paths that it was asked for."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                web.asked.append(self.path)
+                web.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                """Nobody reads it."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        data = self.files.get(request.path)
+        if data is None:
+            request.send_error(404)
+            return
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data)
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    served = Web()
+    thread = threading.Thread(target=served.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.server.shutdown()
+    thread.join()
+    served.server.server_close()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, to see that none stays."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder

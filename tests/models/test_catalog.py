@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from faces.templates import ARCFACE_TEMPLATE
 from models import catalog as catalog_module
-from models.catalog import ModelDescription, catalog, describe, read_description
+from models.catalog import AddressSource, ModelDescription, catalog, describe, read_description
 from models.errors import DescriptionError, UnknownModelError
 
 Fields = dict[str, Any]
@@ -23,6 +24,53 @@ def test_the_score_of_an_embedder_is_a_half_at_one_of_its_operating_points() -> 
     for each in catalog().values():
         if each.embedder is not None:
             assert each.embedder.score.cosine in {point.cosine for point in each.embedder.operating_points}
+
+
+def test_catalog_has_the_models_that_users_know() -> None:
+    roles = {each.id: each.role for each in catalog().values()}
+    assert roles == {
+        "centerface": "detector",
+        "dlib-resnet-v1": "embedder",
+        "yunet-2023mar": "detector",
+        "sface-2021dec": "embedder",
+        "scrfd-10g": "detector",
+        "arcface-w600k-r50": "embedder",
+    }
+    assert {each.id for each in catalog().values() if each.acceptance} == {"scrfd-10g", "arcface-w600k-r50"}
+
+
+def test_operating_points_tell_where_they_come_from() -> None:
+    for each in catalog().values():
+        for point in each.embedder.operating_points if each.embedder is not None else ():
+            assert point.source
+            assert (point.accuracy is None) == (point.data == "none published")
+
+
+def test_arcface_stands_for_the_template_of_the_alignment(embedder_fields: Fields) -> None:
+    embedder_fields["input"]["size"] = 112
+    embedder_fields["embedder"]["template"] = "arcface"
+    description = ModelDescription.model_validate(embedder_fields)
+    assert description.embedder is not None
+    assert description.embedder.template == ARCFACE_TEMPLATE
+    # The points are what is stored, and what the fingerprint is of: written out, they are the same model.
+    written = ModelDescription.model_validate_json(description.model_dump_json())
+    assert written == description
+    assert written.fingerprint == description.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("template", "size", "message"),
+    [
+        ("arcface", 150, "crops of 112 pixels, not of 150"),
+        ("dlib", 150, "valid tuple"),
+        ("ArcFace", 112, "valid tuple"),
+    ],
+)
+def test_no_other_name_stands_for_a_template(embedder_fields: Fields, template: str, size: int, message: str) -> None:
+    embedder_fields["input"]["size"] = size
+    embedder_fields["embedder"]["template"] = template
+    with pytest.raises(ValidationError, match=message):
+        ModelDescription.model_validate(embedder_fields)
 
 
 def test_unknown_id_lists_the_known_ones() -> None:
@@ -87,6 +135,48 @@ def test_version_follows_description_and_preparation(embedder_fields: Fields, mo
     assert original.version != before
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ({"url": "https://example.org/models/tiny.onnx"}, "tiny.onnx"),
+        ({"url": "https://example.org/a%20b.zip", "archive": "0" * 64, "member": "x/tiny.onnx"}, "a b.zip"),
+    ],
+)
+def test_a_file_at_an_address_is_called_as_its_last_part(detector_fields: Fields, source: Fields, name: str) -> None:
+    described = ModelDescription.model_validate(detector_fields | {"source": source})
+    assert isinstance(described.source, AddressSource)
+    assert described.source.file_name == name
+    assert ModelDescription.model_validate_json(described.model_dump_json()) == described
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"url": "http://example.org/tiny.onnx"}, r"source.address.url\n.*should match"),
+        ({"url": "https://user:word@example.org/tiny.onnx"}, r"source.address.url\n.*should match"),
+        ({"url": "https://example.org/"}, r"source.address.url\n.*should match"),
+        ({"url": "https://example.org/tiny.zip", "member": "tiny.onnx"}, "give both or neither"),
+        ({"package": "tiny"}, r"source.package.version\n.*required"),
+    ],
+)
+def test_a_source_that_can_not_be_right_is_told_by_its_kind(
+    detector_fields: Fields, source: Fields, message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ModelDescription.model_validate(detector_fields | {"source": source})
+
+
+def test_terms_change_the_version_only_of_a_model_that_has_some(detector_fields: Fields) -> None:
+    plain = ModelDescription.model_validate(detector_fields)
+    assert not {"terms", "acceptance"} & plain.model_dump().keys()  # models stored before they came keep their version
+    for change in ({"terms": "https://example.org/terms"}, {"acceptance": True}):
+        assert ModelDescription.model_validate(detector_fields | change).version != plain.version
+
+
+def test_a_licence_to_be_accepted_says_where_its_text_is() -> None:
+    assert all(each.terms for each in catalog().values() if each.acceptance)
+
+
 def test_a_description_file_without_checksum_takes_the_computed_one(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("""
@@ -112,6 +202,7 @@ def test_a_description_file_without_checksum_takes_the_computed_one(tmp_path: Pa
             'id = "mine"\nrole = "recogniser"',
             r"role: Input should be 'detector' or 'embedder'; summary: Field required",
         ),
+        ("[[model]]\nid = 'mine'", r"its sections are called \[input\], not \[model.input\]"),
         ("colour = 1", "colour: Extra inputs are not permitted"),
     ],
 )

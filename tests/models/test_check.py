@@ -1,15 +1,51 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from onnx import parser
 
 from models.catalog import ModelDescription
-from models.check import check_batches
+from models.check import LARGEST, check_batches
 from models.errors import BatchMismatchError, GraphMismatchError
 from models.prepare import prepare
+
+Make = Callable[[str, str], bytes]
+
+ALL_BUCKETS = 32
+
+# Each makes y out of x, float32 [n, k], a row for each image: constants, then steps.
+WRONG = {
+    "normalised over the batch": ("", "m = ReduceMean <axes = [0]> (x) y = Sub (x, m)"),
+    "a twentieth of the batch": (
+        "float part = {0.05}",
+        "m = ReduceMean <axes = [0]> (x) t = Mul (m, part) y = Add (x, t)",
+    ),
+    "the brightest of all": ("", "m = ReduceMax <axes = [0]> (x) y = Max (x, m)"),
+    "the first row for all": (
+        "int64[1] zero = {0}, int64[1] one = {1}",
+        "first = Slice (x, zero, one, zero) none = Sub (x, x) y = Add (first, none)",
+    ),
+    "the first row only": ("int64[1] zero = {0}, int64[1] one = {1}", "y = Slice (x, zero, one, zero)"),
+    "from the last row to the first": (
+        "int64[1] last = {-1}, int64[1] before = {-999}, int64[1] zero = {0}",
+        "y = Slice (x, last, before, zero, last)",
+    ),
+    "each row one place further": (
+        "int64[1] zero = {0}, int64[1] one = {1}, int64[1] far = {999}",
+        "a = Slice (x, zero, one, zero) b = Slice (x, one, far, zero) y = Concat <axis = 0> (b, a)",
+    ),
+    "rows and columns mixed up": (
+        "int64 zero = {0}, int64[1] back = {-1}, int64[1] flat = {0}",
+        """
+        shape = Shape (x) n = Gather (shape, zero) count = Unsqueeze (n, flat)
+        columns = Concat <axis = 0> (back, count) a = Reshape (x, columns) y = Transpose <perm = [1, 0]> (a)
+        """,
+    ),
+    "one image's shape": ("int64[2] s = {1, 75}", "y = Reshape (x, s)"),
+}
 
 
 def prepared(text: str) -> bytes:
@@ -17,47 +53,85 @@ def prepared(text: str) -> bytes:
     return source
 
 
+def embedder_of(constants: str, steps: str) -> bytes:
+    return prepared(f"""
+        tiny (uint8[n, 5, 5, 3] crops) => (float[n, 75] embeddings)
+        <float least = {{1e-12}}{f", {constants}" if constants else ""}>
+        {{
+            values = Cast <to = 1> (crops)
+            x = Flatten (values)
+            {steps}
+            length = ReduceL2 <axes = [1]> (y)
+            divisor = Max (length, least)
+            embeddings = Div (y, divisor)
+        }}
+    """)
+
+
+def detector_of(constants: str, steps: str) -> bytes:
+    """Five candidates of a canvas of 5 x 5 pixels, made of what it shows."""
+    return prepared(f"""
+        tiny (uint8[n, 5, 5, 3] canvases) => (float[n, 5, 15] candidates)
+        <int64[3] rows = {{-1, 5, 15}}{f", {constants}" if constants else ""}>
+        {{
+            values = Cast <to = 1> (canvases)
+            x = Flatten (values)
+            {steps}
+            candidates = Reshape (y, rows)
+        }}
+    """)
+
+
+def from_size(size: int) -> tuple[str, str]:
+    """Rows are mixed in batches of so many rows or more, and in no smaller ones."""
+    return (
+        f"int64 size = {{{size}}}, int64 zero = {{0}}",
+        """
+        shape = Shape (x) n = Gather (shape, zero) large = GreaterOrEqual (n, size)
+        m = ReduceMean <axes = [0]> (x) mixed = Sub (x, m) y = Where (large, mixed, x)
+        """,
+    )
+
+
+@pytest.mark.parametrize("make", [embedder_of, detector_of])
+def test_a_graph_that_treats_each_row_alone_passes(make: Make) -> None:
+    check_batches(make("", "y = Identity (x)"), largest=ALL_BUCKETS)
+
+
 def test_sound_graphs_pass(
     embedder: ModelDescription, embedder_file: bytes, detector: ModelDescription, detector_file: bytes
 ) -> None:
-    check_batches(prepare(embedder, embedder_file).SerializeToString())
-    check_batches(prepare(detector, detector_file).SerializeToString())
+    check_batches(prepare(embedder, embedder_file).SerializeToString(), largest=ALL_BUCKETS)
+    check_batches(prepare(detector, detector_file).SerializeToString(), largest=ALL_BUCKETS)
 
 
-def test_an_embedder_whose_rows_mix_is_refused(embedder: ModelDescription) -> None:
-    source = prepared("""
-        mixed (float[n, 3, 2, 2] image) => (float[n, 12] raw)
-        { mean = ReduceMean <axes = [0]> (image) far = Sub (image, mean) sum = Add (far, image) raw = Flatten (sum) }
-    """)
+@pytest.mark.parametrize("make", [embedder_of, detector_of])
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_graph_whose_rows_depend_on_each_other_or_on_their_place_is_refused(
+    make: Make, wrong: tuple[str, str]
+) -> None:
     with pytest.raises(BatchMismatchError, match="exported for single images"):
-        check_batches(prepare(embedder, source).SerializeToString())
+        check_batches(make(*wrong))
 
 
-def test_a_detector_that_answers_the_first_row_for_all_is_refused() -> None:
-    graph = prepared("""
-        first (uint8[n, 3, 5, 3] canvases) => (float[n, 3, 15] candidates)
-        <int64 zero = {0}, int64[3] shape = {-1, 3, 15}>
-        {
-            values = Cast <to = 1> (canvases)
-            one = Gather <axis = 0> (values, zero)
-            none = Sub (values, values)
-            all = Add (none, one)
-            thrice = Concat <axis = 1> (all, all, all)
-            candidates = Reshape (thrice, shape)
-        }
-    """)
-    with pytest.raises((BatchMismatchError, GraphMismatchError)):
-        check_batches(graph)
+@pytest.mark.parametrize("make", [embedder_of, detector_of])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, LARGEST])
+def test_rows_that_mix_from_some_size_of_a_batch_on_are_found(make: Make, size: int) -> None:
+    with pytest.raises(BatchMismatchError, match=r"of a batch of [2348] gives other"):
+        check_batches(make(*from_size(size)))
 
 
-def test_a_graph_that_cannot_run_as_a_batch_is_refused() -> None:
-    graph = prepared("""
-        fixed (uint8[n, 2, 2, 3] crops) => (float[n, 12] embeddings)
-        <int64[2] shape = {1, 12}>
-        { values = Cast <to = 1> (crops) embeddings = Reshape (values, shape) }
-    """)
-    with pytest.raises(GraphMismatchError, match="onnxruntime can't run"):
-        check_batches(graph)
+@pytest.mark.parametrize("size", [9, 16, 17, ALL_BUCKETS])
+def test_larger_batches_are_tried_where_they_are_asked_for(size: int) -> None:
+    wrong = detector_of(*from_size(size))
+    check_batches(wrong)
+    with pytest.raises(BatchMismatchError, match=r"of a batch of (16|32) gives other"):
+        check_batches(wrong, largest=ALL_BUCKETS)
+
+
+def test_a_graph_that_can_only_run_with_one_row_is_refused() -> None:
+    with pytest.raises(BatchMismatchError, match=r"a batch of 2 can't be run .*exported for single images"):
+        check_batches(detector_of("int64[2] s = {1, 75}", "y = Reshape (x, s)"))
 
 
 def test_answers_that_are_no_numbers_are_refused(embedder: ModelDescription) -> None:
@@ -67,6 +141,18 @@ def test_answers_that_are_no_numbers_are_refused(embedder: ModelDescription) -> 
     """)
     with pytest.raises(GraphMismatchError, match="not finite"):
         check_batches(prepare(embedder, source).SerializeToString())
+
+
+def test_a_graph_that_does_not_answer_what_it_promises_is_refused() -> None:
+    graph = prepared("""
+        short (uint8[n, 5, 5, 3] crops) => (float[n, 74] embeddings)
+        <int64[2] shape = {-1, 75}>
+        { values = Cast <to = 1> (crops) embeddings = Reshape (values, shape) }
+    """)
+    with pytest.raises(
+        GraphMismatchError, match=r"onnxruntime can't run|to be float32 \[1, .*\], found float32 \[1, 75\]"
+    ):
+        check_batches(graph)
 
 
 def test_bytes_that_are_no_graph_are_refused() -> None:

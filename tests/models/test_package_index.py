@@ -2,7 +2,6 @@ import hashlib
 import io
 import subprocess
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,15 +25,6 @@ WEIGHTS = b"weights" * 100
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 METADATA = "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n"
 SETUP = "from setuptools import setup\nsetup(name='tiny-weights', version='1.0')\n"
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go, to see that none stays."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import click
 import pytest
 from pydantic import ValidationError
 
 from models import store
 from models.catalog import ModelDescription, catalog
 from models.errors import PackingError
-from models.packing import REDISTRIBUTABLE, BentoArguments, Reference, check, commit, labels
+from models.licence import Acceptance
+from models.packing import REDISTRIBUTABLE, BentoArguments, Reference, check, commit, labels, without_it
 from models.store import StoredModel
 from tests.repository import commit_all, git
 
@@ -66,6 +68,17 @@ def test_nor_one_that_nobody_said_may_be_passed_on(detector_fields: Fields, lice
     _, reason, flag = str(told.value).splitlines()
     assert reason.startswith(f"{model.tag} has the licence {licence!r}")
     assert flag == "To build one nevertheless: --arg allow=unlicensed"
+
+
+def test_nor_one_whose_terms_somebody_accepted_for_themselves(detector_fields: Fields) -> None:
+    terms = {"licence": "for research alone", "terms": None}
+    description = ModelDescription.model_validate(detector_fields | {"acceptance": True} | terms)
+    model = store.save(
+        description, b"graph", Acceptance.model_validate(terms | {"accepted_at": dt.datetime.now(dt.UTC)})
+    )
+    with pytest.raises(PackingError, match=r"(?s)has the licence 'for research alone'.*--arg allow=unlicensed$"):
+        check([model], NOTHING)
+    check([model], frozenset({"unlicensed"}))
 
 
 def test_all_that_is_wrong_is_told_at_once(detector_fields: Fields, embedder_fields: Fields) -> None:
@@ -200,3 +213,10 @@ def test_a_reference_names_a_model_that_is_not_stored_and_asks_nobody(
     assert (str(info.tag), info.alias) == (detector.tag, "face")
     # Always the same one, so that two bentos of one commit are the same.
     assert info.creation_time == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def test_a_missing_model_names_its_waiver_only_to_who_builds() -> None:
+    assert without_it(NOTHING) == ""
+    for command, told in (("serve", ""), ("build", ". To build a bento without it: --arg allow=altered,missing")):
+        with click.Context(click.Command(command), info_name=command).scope():
+            assert without_it(frozenset({"altered"})) == told

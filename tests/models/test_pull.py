@@ -1,3 +1,4 @@
+import datetime as dt
 import errno
 import hashlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from models.errors import (
     DescriptionError,
     DownloadError,
     GraphMismatchError,
+    LicenceNotAcceptedError,
     StorageError,
 )
 from models.pull import import_model, pull
@@ -121,6 +123,105 @@ def test_a_model_without_a_source_says_how_to_get_it(
     with pytest.raises(DownloadError, match="facebento models import"):
         pull(embedder, ignore)
     assert not list(store_folder.iterdir())
+
+
+TERMS = {"licence": "for research alone", "terms": "https://example.org/terms", "acceptance": True}
+
+
+@pytest.fixture
+def restricted(offered: ModelDescription, monkeypatch: pytest.MonkeyPatch) -> ModelDescription:
+    description = ModelDescription.model_validate(offered.model_dump() | TERMS)
+    monkeypatch.setattr(catalog, "_catalog", lambda: {description.id: description})
+    return description
+
+
+def test_a_licence_that_is_not_accepted_stops_before_anything_is_fetched(
+    restricted: ModelDescription, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(package_index, "fetch")
+    told: list[str] = []
+    with pytest.raises(LicenceNotAcceptedError, match=r"run: facebento models pull tiny-embedder --accept-license$"):
+        pull(restricted, told.append)
+    assert told == [
+        "tiny-embedder: licence: for research alone",
+        "tiny-embedder: terms: https://example.org/terms",
+    ]
+    assert not list(store_folder.rglob("*"))
+
+
+def test_the_command_that_accepts_names_the_origin(restricted: ModelDescription, tmp_path: Path) -> None:
+    with pytest.raises(LicenceNotAcceptedError, match=f"--from {tmp_path} --accept-license$"):
+        pull(restricted, ignore, come_from=str(tmp_path))
+
+
+def test_an_acceptance_is_kept_with_the_model(restricted: ModelDescription) -> None:
+    before = dt.datetime.now(dt.UTC)
+    saved = pull(restricted, ignore, accept_licence=True)
+    assert saved.accepted is not None
+    assert (saved.accepted.licence, saved.accepted.terms) == (TERMS["licence"], TERMS["terms"])
+    assert before <= saved.accepted.accepted_at <= dt.datetime.now(dt.UTC)
+    assert store.find(restricted.id) == saved
+    # And nobody is asked again.
+    assert pull(restricted, ignore) == saved
+
+
+def test_nothing_is_kept_of_an_acceptance_that_nobody_asks_for(offered: ModelDescription) -> None:
+    assert pull(offered, ignore, accept_licence=True).accepted is None
+
+
+def test_a_model_comes_from_a_folder(
+    offered: ModelDescription, embedder_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(package_index, "fetch")
+    fields = offered.model_dump() | {"sha256": hashlib.sha256(embedder_file).hexdigest()}
+    description = ModelDescription.model_validate(fields)
+    monkeypatch.setattr(catalog, "_catalog", lambda: {description.id: description})
+    (tmp_path / "model.onnx").write_bytes(embedder_file)
+    told: list[str] = []
+    pull(description, told.append, come_from=str(tmp_path)).verify()
+    assert told[0] == f"tiny-embedder: taking it from {tmp_path}"
+
+
+def test_a_model_comes_from_its_address(
+    offered: ModelDescription, embedder_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = {"url": "https://example.org/tiny.onnx"}
+    description = ModelDescription.model_validate(offered.model_dump() | {"source": source})
+    monkeypatch.setattr(catalog, "_catalog", lambda: {description.id: description})
+    monkeypatch.setattr("models.address.fetch", lambda *asked: embedder_file if asked[0].url else b"")
+    told: list[str] = []
+    pull(description, told.append)
+    assert told[0] == "tiny-embedder: downloading https://example.org/tiny.onnx"
+
+
+def test_a_changed_description_is_pulled_again(offered: ModelDescription) -> None:
+    record = pull(offered, ignore).path.with_name("description.json")
+    record.write_text(record.read_text().replace('"cosine": 0.5', '"cosine": 0.1'))
+    told: list[str] = []
+    pull(offered, told.append).verify()
+    assert told[0] == f"{offered.tag} is damaged: pulling it again"
+
+
+@pytest.mark.usefixtures("store_folder")
+def test_an_import_takes_the_licence_of_its_description(tmp_path: Path, embedder_file: bytes) -> None:
+    file = tmp_path / "mine.onnx"
+    file.write_bytes(embedder_file)
+    description = write_description(tmp_path, more='acceptance = true\nterms = "https://example.org/terms"')
+    with pytest.raises(LicenceNotAcceptedError, match=f"import {file} --description {description} --accept-license$"):
+        import_model(file, description, ignore)
+    assert store.stored() == []
+    import_model(file, description, ignore, accept_licence=True)
+    assert store.find("mine").accepted is not None
+
+
+def test_an_import_that_does_not_fit_tells_what_the_file_has(
+    tmp_path: Path, store_folder: Path, detector_file: bytes
+) -> None:
+    file = tmp_path / "mine.onnx"
+    file.write_bytes(detector_file)
+    with pytest.raises(GraphMismatchError, match=r'gives heat \[.*decoding = "centerface", .*"offset", "points"\]'):
+        import_model(file, write_description(tmp_path), ignore)
+    assert not list(store_folder.rglob("*"))
 
 
 def test_an_imported_model_is_found_by_its_id(tmp_path: Path, store_folder: Path, embedder_file: bytes) -> None:

@@ -1,3 +1,4 @@
+import datetime as dt
 import errno
 import json
 import os
@@ -8,9 +9,17 @@ from typing import Any
 import bentoml
 import pytest
 
-from models import store
+from models import catalog, store
 from models.catalog import ModelDescription, describe
-from models.errors import ChecksumError, ModelNotStoredError, StorageError, UnknownModelError
+from models.errors import (
+    ChecksumError,
+    DescriptionChangedError,
+    LicenceNotAcceptedError,
+    ModelNotStoredError,
+    StorageError,
+    UnknownModelError,
+)
+from models.licence import Acceptance
 
 Fields = dict[str, Any]
 
@@ -61,7 +70,7 @@ def test_a_catalog_model_of_another_version_does_not_count() -> None:
 @pytest.mark.parametrize("model_id", ["nobody", "../etc", "a:b", ""])
 def test_an_unknown_id_lists_the_known_ones(detector: ModelDescription, model_id: str) -> None:
     store.save(detector, b"graph")
-    with pytest.raises(UnknownModelError, match="centerface, dlib-resnet-v1, tiny-detector"):
+    with pytest.raises(UnknownModelError, match=r"centerface, dlib-resnet-v1, .*tiny-detector"):
         store.find(model_id)
 
 
@@ -136,3 +145,87 @@ def test_what_a_killed_save_left_is_removed_after_a_day(store_folder: Path, dete
     store.save(detector, b"graph")
     assert not left.exists()
     assert at_work.exists()
+
+
+def changed(model: store.StoredModel, old: str, new: str) -> None:
+    record = model.path.with_name("description.json")
+    text = record.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    record.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_changed_description_of_a_catalog_model_is_told() -> None:
+    changed(store.save(describe("centerface"), b"graph"), '"score_threshold": 0.5', '"score_threshold": 0.1')
+    with pytest.raises(
+        DescriptionChangedError, match=r"centerface in the store was changed: .*description\.json"
+    ) as told:
+        store.find("centerface")
+    assert str(told.value).endswith("Run: facebento models pull centerface")
+
+
+def test_a_description_that_became_nonsense_is_told() -> None:
+    changed(store.save(describe("centerface"), b"graph"), '"score_threshold": 0.5', '"score_threshold": 5')
+    with pytest.raises(DescriptionChangedError, match="facebento models pull centerface"):
+        store.find("centerface")
+
+
+def test_a_changed_description_of_an_imported_model_is_told(detector: ModelDescription) -> None:
+    saved = store.save(detector, b"graph")
+    changed(saved, '"score_threshold": 0.5', '"score_threshold": 0.1')
+    with pytest.raises(DescriptionChangedError, match=r"tiny-detector in the store was changed.*models import FILE"):
+        store.find("tiny-detector")
+    [listed] = store.stored()
+    with pytest.raises(DescriptionChangedError):
+        listed.verify()
+
+
+def test_a_record_of_an_older_release_counts_as_it_is(detector: ModelDescription) -> None:
+    record = store.save(detector, b"graph").path.with_name("description.json")
+    fields = json.loads(record.read_text(encoding="utf-8"))
+    for each in ("description_sha256", "accepted"):
+        del fields[each]
+    record.write_text(json.dumps(fields), encoding="utf-8")
+    assert store.find("tiny-detector").description == detector
+
+
+@pytest.fixture
+def restricted(detector_fields: Fields) -> ModelDescription:
+    terms = {"licence": "for research alone", "terms": "https://example.org/terms", "acceptance": True}
+    return ModelDescription.model_validate(detector_fields | terms)
+
+
+def accepted(description: ModelDescription, **change: Any) -> Acceptance:
+    fields = {"licence": description.licence, "terms": description.terms, "accepted_at": dt.datetime.now(dt.UTC)}
+    return Acceptance.model_validate(fields | change)
+
+
+def test_an_acceptance_is_stored_and_found(restricted: ModelDescription) -> None:
+    acceptance = accepted(restricted)
+    store.save(restricted, b"graph", acceptance)
+    assert store.find("tiny-detector").accepted == acceptance
+
+
+@pytest.mark.parametrize("change", [None, {"terms": "https://example.org/others"}, {"licence": "another"}])
+def test_a_model_is_not_stored_without_the_acceptance_of_its_very_terms(
+    restricted: ModelDescription, store_folder: Path, change: Fields | None
+) -> None:
+    acceptance = None if change is None else accepted(restricted, **change)
+    with pytest.raises(LicenceNotAcceptedError, match=r"tiny-detector.*facebento models import"):
+        store.save(restricted, b"graph", acceptance)
+    assert files(store_folder) == []
+
+
+def test_nor_served_without_it(restricted: ModelDescription) -> None:
+    saved = store.save(restricted, b"graph", accepted(restricted))
+    record = saved.path.with_name("description.json")
+    record.write_text(json.dumps(json.loads(record.read_text(encoding="utf-8")) | {"accepted": None}), encoding="utf-8")
+    with pytest.raises(LicenceNotAcceptedError):
+        store.find("tiny-detector")
+
+
+def test_the_remedy_for_a_restricted_model_accepts_its_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    terms = {"terms": "https://example.org/terms", "acceptance": True}
+    restricted = ModelDescription.model_validate(describe("centerface").model_dump() | terms)
+    monkeypatch.setattr(catalog, "_catalog", lambda: {"centerface": restricted})
+    with pytest.raises(ModelNotStoredError, match=r"Run: facebento models pull centerface --accept-license$"):
+        store.find("centerface")

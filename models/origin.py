@@ -1,0 +1,120 @@
+"""A model's file out of a folder or from a mirror, under its published name: for machines that reach no public host."""
+
+import contextlib
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from models import address, archive
+from models.archive import check_sha256, read_member
+from models.catalog import AddressSource, ModelDescription, PackageSource
+from models.errors import ChecksumError, DownloadError, FileNotThereError
+
+
+def fetch(description: ModelDescription, origin: str) -> bytes:
+    """The file of a model with a source, from the folder or below the base address `origin`.
+
+    It, or the archive that holds it, lies there under its published name. The checksum decides what is taken, so that
+    http will do as well. FileNotThereError names what was looked for, ChecksumError what is another file.
+    """
+    is_address = re.match(r"(?i)https?://", origin) is not None
+    if not is_address and not Path(origin).is_dir():
+        raise FileNotThereError(f"{origin} is neither a folder nor an address that begins with https:// or http://")
+    other: ChecksumError | None = None
+    names = _names(description)
+    for name, member in names.items():
+        try:
+            return _read(
+                description, f"{origin.rstrip('/')}/{quote(name)}" if is_address else Path(origin, name), member
+            )
+        except FileNotThereError:
+            continue
+        except ChecksumError as error:
+            other = other or error
+    if other is not None:
+        raise other
+    raise FileNotThereError(
+        f"{shown(origin)} has no file of {description.id}. Looked for: {', '.join(names)}. "
+        f"Put one of them there, under this name; {_published(description)}"
+    )
+
+
+def shown(origin: str) -> str:
+    """The origin as it may be printed."""
+    return address.without_user(origin)
+
+
+def option(origin: str | None) -> str:
+    """The end of a command that names the origin."""
+    return f" --from {shlex.quote(shown(origin))}" if origin else ""
+
+
+def _names(description: ModelDescription) -> dict[str, str | None]:
+    """The names that a model's file may have, and the member where it is an archive: the file itself first."""
+    match description.source:
+        case AddressSource(member=None) as source:
+            return {source.file_name: None}
+        case AddressSource(member=str(member)) as source:
+            return {PurePosixPath(member).name: None, source.file_name: member}
+        case PackageSource(package=package, version=version, member=member):
+            # As PEP 427 and PEP 625 call a release's files; older source archives keep the dashes.
+            normal = re.sub(r"[-_.]+", "_", package).lower()
+            archives = [
+                f"{normal}-{version}-py3-none-any.whl",
+                f"{normal}-{version}.tar.gz",
+                f"{package}-{version}.tar.gz",
+            ]
+            return {PurePosixPath(member).name: None} | dict.fromkeys(archives, member)
+        case _:
+            raise DownloadError(
+                f"{description.id} has no source, and so no published name. "
+                "Run: facebento models import FILE --description TOML"
+            )
+
+
+def _published(description: ModelDescription) -> str:
+    match description.source:
+        case AddressSource(url=url):
+            return f"it is published at {url}"
+        case PackageSource(package=package, version=version):
+            return f"it is published on package indexes as {package} {version}"
+        case _:
+            raise AssertionError("what has names has a source")
+
+
+def _read(description: ModelDescription, place: str | Path, member: str | None) -> bytes:
+    """The file at the place, or that member of the archive there."""
+    what = place.name if isinstance(place, Path) else shown(place)
+    expected = description.sha256 if member is None else _archive(description)
+    with _here(place, expected) as file:
+        if file.stat().st_size > archive.LIMIT_BYTES:
+            raise DownloadError(f"{what} has more than the {archive.LIMIT_BYTES:,} bytes allowed")
+        data = file.read_bytes()
+        check_sha256(data, expected, what)
+        if member is not None:
+            data = read_member(file, member, what)
+            check_sha256(data, description.sha256, f"{member} of {what}")
+    return data
+
+
+def _archive(description: ModelDescription) -> str:
+    source = description.source
+    if source is None or source.archive is None:
+        raise AssertionError("what names a member names the archive's checksum")
+    return source.archive
+
+
+@contextlib.contextmanager
+def _here(place: str | Path, sha256: str) -> Iterator[Path]:
+    if isinstance(place, Path):
+        if not place.is_file():
+            raise FileNotThereError(f"there is no file {place}")
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="facebento-") as folder:
+        file = Path(folder, "file")
+        address.download(place, file, sha256)
+        yield file
