@@ -105,6 +105,8 @@ def patches(signs: NDArray[np.float64], most: int) -> list[Tile]:
 def mosaics(picture: Picture, wanted: Sequence[Tile], size: int) -> Look:
     """The patches, several on a canvas. picture: decoded in full."""
     cell = size // _PATCHES
+    # A detector may see signs beside the picture, too, where its canvas is black.
+    wanted = [patch for patch in wanted if _part(picture, patch).size]
     count = -(-len(wanted) // PATCHES)
     canvases = np.zeros((count, size, size, 3), np.uint8)
     views: list[list[View]] = [[] for _ in range(count)]
