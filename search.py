@@ -136,7 +136,7 @@ class Search:
 
             with stage("detect"):
                 rows = [*scene.rows, *await look_at(self._tiles(scene), closer, TILES_AT_ONCE)]
-                again = await self._threads.run(self._unsure, rows)
+                again = await self._threads.run(self._unsure, scene, rows)
                 rows += await look_at(again, mosaics, TILES_AT_ONCE * PATCHES)
                 return await self._threads.run(self._merged, scene, rows)
 
@@ -170,11 +170,12 @@ class Search:
             for view in shown
         ]
 
-    def _unsure(self, rows: list[Rows]) -> list[Tile]:
+    def _unsure(self, scene: Scene, rows: list[Rows]) -> list[Tile]:
         """The patches in which there may be faces that are too small to be told from what looks like one."""
         detector = self._detector
         signs = suppress([each[each[:, 4] > self._sign_score] for each in rows], iou_threshold=detector.iou_threshold)
-        return patches(signs[signs[:, 4] <= detector.score_threshold], MOST_TILES)
+        weak = signs[signs[:, 4] <= detector.score_threshold]
+        return patches(weak, scene.view.width, scene.view.height, most=MOST_TILES)
 
     def _merged(self, scene: Scene, rows: list[Rows]) -> Scene:
         """The scene with what all its canvases showed."""

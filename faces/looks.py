@@ -80,20 +80,22 @@ def closer(picture: Picture, wanted: Sequence[Tile], size: int) -> Look:
     return Look(np.array(canvases, np.uint8).reshape(-1, size, size, 3), views, picture.oriented)
 
 
-def patches(signs: NDArray[np.float64], most: int) -> list[Tile]:
+def patches(signs: NDArray[np.float64], width: int, height: int, *, most: int) -> list[Tile]:
     """Parts of a picture to be looked at once more, each around what may be a face, and not twice around the same.
 
     signs: float64 [m, 15] as read_candidates gives them; the first ones count where there would be more than `most`.
+    width, height: of the picture, in pixels; what has its middle outside is nothing to look at.
     """
     chosen: list[Tile] = []
     for left, top, right, bottom in signs[:, :4].tolist():
         face, x, y = max(1, right - left, bottom - top), (left + right) / 2, (top + bottom) / 2
-        if any(
+        known = any(
             abs(x - each.left - each.side / 2) + face < each.side / 2
             and abs(y - each.top - each.side / 2) + face < each.side / 2
             and each.side < 2 * _PATCH * face
             for each in chosen
-        ):
+        )
+        if known or not (0 <= x < width and 0 <= y < height):
             continue
         side = round(_PATCH * face)
         chosen.append(Tile(max(0, round(x - side / 2)), max(0, round(y - side / 2)), side))
@@ -105,8 +107,6 @@ def patches(signs: NDArray[np.float64], most: int) -> list[Tile]:
 def mosaics(picture: Picture, wanted: Sequence[Tile], size: int) -> Look:
     """The patches, several on a canvas. picture: decoded in full."""
     cell = size // _PATCHES
-    # A detector may see signs beside the picture, too, where its canvas is black.
-    wanted = [patch for patch in wanted if _part(picture, patch).size]
     count = -(-len(wanted) // PATCHES)
     canvases = np.zeros((count, size, size, 3), np.uint8)
     views: list[list[View]] = [[] for _ in range(count)]

@@ -1,6 +1,7 @@
 """A model's file out of a folder or from a mirror, under its published name: for machines that reach no public host."""
 
 import contextlib
+import hashlib
 import re
 import shlex
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from models import address, archive
-from models.archive import check_sha256, read_member
+from models.archive import check_sha256, compare_sha256, read_member
 from models.catalog import AddressSource, ModelDescription, PackageSource
 from models.errors import ChecksumError, DownloadError, FileNotThereError
 
@@ -92,11 +93,14 @@ def _read(description: ModelDescription, place: str | Path, member: str | None) 
     with _here(place, expected) as file:
         if file.stat().st_size > archive.LIMIT_BYTES:
             raise DownloadError(f"{what} has more than the {archive.LIMIT_BYTES:,} bytes allowed")
-        data = file.read_bytes()
-        check_sha256(data, expected, what)
-        if member is not None:
-            data = read_member(file, member, what)
-            check_sha256(data, description.sha256, f"{member} of {what}")
+        if member is None:
+            data = file.read_bytes()
+            check_sha256(data, expected, what)
+            return data
+        with file.open("rb") as opened:
+            compare_sha256(hashlib.file_digest(opened, "sha256").hexdigest(), expected, what)
+        data = read_member(file, member, what)
+    check_sha256(data, description.sha256, f"{member} of {what}")
     return data
 
 

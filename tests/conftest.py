@@ -13,6 +13,7 @@ from bentoml._internal.models import ModelStore
 from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
+from schemathesis.pytest.plugin import SchemathesisFunction
 from xdist.scheduler import LoadScopeScheduling
 
 from runners.onnx import cuda_devices
@@ -37,24 +38,50 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [*(["gpu"] if not cuda_devices() else []), *(["image"] if config.option.markexpr != "image" else [])]
     deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
     config.hook.pytest_deselected(items=deselected)
-    items[:] = [item for item in items if item not in deselected]
+    dropped = set(deselected)
+    items[:] = [item for item in items if item not in dropped]
+    for item in items:
+        # Schemathesis and pytest 9.2 give the tests of all operations one id, and xdist runs but one of each id.
+        if isinstance(item, SchemathesisFunction):
+            item._id = item.id.with_params(item.operation_label)
+    if len({item.nodeid for item in items}) < len(items):
+        raise pytest.UsageError("two tests have one id, and xdist would run only one of them")
+    # What takes long begins first.
+    items.sort(key=lambda item: PROCESSES.index(process(item.nodeid)))
+
+
+# Tests of these start, stop and break servers of their own, and have no use for the one that the others of e2e share.
+OWN_SERVERS = (
+    "tests/deploy/test_chart_split.py",
+    "tests/e2e/test_faults.py",
+    "tests/e2e/test_keys.py",
+)
+
+
+PROCESSES = ("own servers", "shared server", None)
+
+
+def process(nodeid: str) -> str | None:
+    """With what a test must share its process; None: with those of its file alone."""
+    file = nodeid.partition("::")[0]
+    if file in OWN_SERVERS:
+        return "own servers"
+    return "shared server" if file.startswith("tests/e2e/") else None
 
 
 class ServersApart(LoadScopeScheduling):
-    """Of two processes with tests, one has all those with servers: they share one, and the cores are few.
+    """Of two processes with tests one has all those that share a server, and the other one those with their own.
 
-    But for those of the bento, which share one, and of which most build and don't serve: they go where there is time.
+    More servers at a time the cores could hardly bear. The files without a server go where there is time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        if file.endswith(("test_bento.py", "test_containerize.py")):
-            return "bento"
-        return "e2e" if "e2e" in file or "split" in file else file
+        return process(nodeid) or nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ServersApart:
+    config.option.loadscopereorder = False  # as they were sorted, not by the number of tests
     return ServersApart(config, log)
 
 

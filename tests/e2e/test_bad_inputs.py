@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from tests.e2e.running import HTTP, NewServer, Server
+from tests.e2e.running import HTTP, Server
 from tests.e2e.test_contract import POSTS
 from tests.inputs import images, inside, outside, pictures
 from tests.inputs.table import FIELDS, MARK, Given, Row
@@ -129,24 +129,6 @@ def test_clients_that_go_half_way_leave_nothing_behind(server: Server, given: Gi
         with connect(server) as connection:
             connection.sendall(head(server, path, length) + b'10\r\n{"image": "AAAAAA')
     assert len(given.answered.__wrapped__(given.photo)) == 1  # type: ignore[attr-defined]
-
-
-def test_a_body_of_one_byte_at_a_time_ends_at_the_deadline(new_server: NewServer) -> None:
-    slow = new_server(FACEBENTO_DEADLINE_S="1")
-    slow.start()
-    with connect(slow) as connection:
-        connection.sendall(head(slow, "/v1/detect", "Content-Length: 1000"))
-        connection.settimeout(0.05)
-        for _ in range(400):
-            connection.sendall(b"{")
-            try:
-                assert status(connection) == 504
-                break
-            except TimeoutError:
-                continue
-        else:
-            pytest.fail("it reads on and on")
-    assert slow.stop() == 0
 
 
 def test_nothing_of_it_all_is_in_the_log(server: Server, given: Given) -> None:

@@ -1,55 +1,137 @@
-"""What a client sees while parts of the service stop, die, hang or are too busy."""
+"""What a client sees while parts of the service stop, die, hang or are too busy, and while nobody waits any more."""
 
 import asyncio
+import contextlib
+import re
 import signal
 import socket
-import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 import httpx
 import psutil
 import pytest
 
-from tests.e2e.running import NewServer, Server
+from bench import faults, known
+from tests.e2e.running import HTTP, NewServer, Server, make_server
 
 pytestmark = pytest.mark.e2e
+
+WORKERS = ("detector", "embedder", "facebento")
+
+
+def running(server: Server) -> Iterator[Server]:
+    """A server for some tests, of which the last one may stop it."""
+    try:
+        server.start()
+        yield server
+        assert server.process is not None
+        assert server.process.poll() == 0 or server.stop() == 0, server.output
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def with_few_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    yield from running(make_server(tmp_path_factory.mktemp("few"), {"FACEBENTO_MAX_IN_FLIGHT": "4"}))
+
+
+@pytest.fixture(scope="module")
+def with_patience(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    yield from running(make_server(tmp_path_factory.mktemp("patience"), {"FACEBENTO_DEADLINE_S": str(PATIENCE_S)}))
+
+
+PATIENCE_S = 120
 
 
 def wait_for(server: Server, status: int, seconds: float) -> None:
     end = time.monotonic() + seconds
-    while httpx.get(f"{server.url}/readyz", timeout=30).status_code != status:
+    while HTTP.get(f"{server.url}/readyz").status_code != status:
         assert time.monotonic() < end, f"/readyz did not say {status} within {seconds} s"
         time.sleep(0.1)
 
 
-async def burst(server: Server, count: int, photo: bytes) -> Counter[int]:
+def metric(server: Server, rows: str) -> int:
+    """The sum of the rows that begin with this pattern, from /metrics."""
+    found = re.findall(rf"^{rows}.* (\S+)$", HTTP.get(f"{server.url}/metrics").text, re.MULTILINE)
+    return int(sum(map(float, found)))
+
+
+def in_work(server: Server, path: str) -> int:
+    return metric(server, f'bentoml_service_request_in_progress{{endpoint="{path}"')
+
+
+def answered(server: Server, runner: str, status: int) -> int:
+    """How many calls a runner has answered with that status."""
+    what = rf'endpoint="/(?:detect|embed)/.*?http_response_code="{status}".*?runner_name="{runner}"'
+    return metric(server, f"bentoml_service_request_total{{{what}")
+
+
+def photo(server: Server) -> bytes:
+    return (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
+
+
+async def burst(
+    server: Server, count: int, path: str = "/v1/file/detect", meanwhile: Callable[[], object] | None = None
+) -> list[httpx.Response]:
+    """That many requests at once. What is to be done meanwhile, is done when all of them have arrived."""
+    picture = photo(server)
     async with httpx.AsyncClient(limits=httpx.Limits(max_connections=count), timeout=200) as client:
         headers = {"x-api-key": server.key}
-        url = f"{server.url}/v1/file/embeddings"
-        requests = [client.post(url, headers=headers, files={"image": photo}) for _ in range(count)]
-        return Counter(response.status_code for response in await asyncio.gather(*requests))
+        sent = [
+            asyncio.create_task(client.post(server.url + path, headers=headers, files={"image": picture}))
+            for _ in range(count)
+        ]
+        if meanwhile:
+            arrived = 0
+            while arrived < count:
+                await asyncio.sleep(0.05)  # there is no event
+                arrived = sum(task.done() for task in sent)
+                arrived += await asyncio.to_thread(in_work, server, path)
+            meanwhile()
+        return await asyncio.gather(*sent)
 
 
-@pytest.mark.parametrize("to", ["the server", "each of its processes"])
-def test_sigterm_loses_nothing_that_is_in_flight(new_server: NewServer, to: str) -> None:
-    server = new_server(FACEBENTO_DEADLINE_S="100")
-    server.start()
-    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
-    assert server.process is not None
-    signalled = [psutil.Process(server.process.pid)]
-    if to == "each of its processes":  # as systemd does
-        signalled = [*(server.worker(name) for name in ("detector", "embedder", "facebento")), *signalled]
-    threading.Timer(0.7, lambda: [process.terminate() for process in signalled]).start()
-    assert asyncio.run(burst(server, 40, photo)) == {200: 40}
-    assert server.process.wait(30) == 0
+def test_uploads_that_end_half_way_give_their_places_back(with_few_places: Server) -> None:
+    goods = asyncio.run(known.learn(with_few_places))
+    assert asyncio.run(faults.gone(with_few_places, goods)).statuses.keys() == {200}
 
 
-def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(new_server: NewServer) -> None:
-    server = new_server()
-    server.start()
-    names = ("detector", "embedder", "facebento")
-    before = {server.worker(name).pid for name in names}
+def test_a_runner_that_is_silent_is_told_at_once_and_one_that_is_killed_comes_back(
+    with_few_places: Server,
+) -> None:
+    server = with_few_places
+    picture = photo(server)
+    detector = server.worker("detector")
+    detector.suspend()
+    try:
+        wait_for(server, 503, 15)  # half of the deadline
+        refused = server.post("/v1/file/detect", files={"image": picture})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert set(refused.json()) == {"detail"}
+        assert HTTP.get(f"{server.url}/v1/health").json() == {"status": "ok", "ready": False}
+        assert HTTP.get(f"{server.url}/v1/info/server").status_code == 503
+    finally:
+        detector.resume()
+    wait_for(server, 200, 30)
+    detector.kill()
+    detector.wait(10)
+    # Whether /readyz tells it depends on who is faster, the probe or BentoML's replacement.
+    end = time.monotonic() + 30
+    while (last := server.post("/v1/file/detect", files={"image": picture})).status_code == 503:
+        assert time.monotonic() < end, server.output
+        time.sleep(0.1)
+    assert len(last.json()["faces"]) == 1
+
+
+# The last with this server.
+def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(
+    with_few_places: Server,
+) -> None:
+    server = with_few_places
+    before = {server.worker(name).pid for name in WORKERS}
     assert server.process is not None
     server.process.send_signal(signal.SIGHUP)
     end = time.monotonic() + 60
@@ -57,43 +139,79 @@ def test_a_reload_replaces_the_processes_and_the_server_can_still_be_stopped(new
         assert time.monotonic() < end, "the old processes stay"
         time.sleep(0.2)
     wait_for(server, 200, 30)
-    time.sleep(2)  # BentoML refuses a signal until it is done with the one before
-    assert server.stop() == 0
+    # BentoML refuses a signal until it is done with the one before.
+    server.process.terminate()
+    asked = time.monotonic()
+    with contextlib.suppress(httpx.TransportError):
+        while HTTP.get(f"{server.url}/readyz").status_code == 200:
+            if time.monotonic() > asked + 3:
+                server.process.terminate()
+                asked = time.monotonic()
+            time.sleep(0.05)
+    assert server.process.wait(30) == 0, server.output
 
 
-def test_a_runner_that_is_silent_is_told_at_once_and_one_that_is_killed_comes_back(new_server: NewServer) -> None:
-    server = new_server()
-    server.start()
-    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
+def test_a_runner_that_is_killed_at_work_ends_what_it_had_and_is_replaced(with_patience: Server) -> None:
+    server = with_patience
+    right = server.answer("/v1/file/detect", files={"image": photo(server)})["faces"]
     detector = server.worker("detector")
-    detector.suspend()
-    try:
-        wait_for(server, 503, 5)
-        refused = server.post("/v1/file/detect", files={"image": photo})
-        assert refused.status_code == 503
-        assert refused.headers["retry-after"]
-        assert set(refused.json()) == {"detail"}
-        assert httpx.get(f"{server.url}/v1/health").json() == {"status": "ok", "ready": False}
-        assert httpx.get(f"{server.url}/v1/info/server").status_code == 503
-    finally:
-        detector.resume()
-    wait_for(server, 200, 10)
-    detector.kill()
-    detector.wait(10)
-    # Whether /readyz tells it depends on who is faster, the probe or BentoML's replacement.
-    end = time.monotonic() + 30
-    while (answered := server.post("/v1/file/detect", files={"image": photo})).status_code == 503:
-        assert time.monotonic() < end, server.output
-        time.sleep(0.1)
-    assert len(answered.json()["faces"]) == 1
-    assert server.stop() == 0
+
+    async def scenario() -> list[httpx.Response]:
+        before = answered(server, "detector", 200)
+        waiting = asyncio.create_task(burst(server, 30))
+        # There is no event.
+        while await asyncio.to_thread(answered, server, "detector", 200) < before + 10:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        detector.kill()
+        return await waiting
+
+    begun = time.monotonic()
+    responses = asyncio.run(scenario())
+    assert time.monotonic() - begun < PATIENCE_S / 2
+    assert {response.status_code for response in responses} <= {200, 503}
+    for response in responses:
+        if response.status_code == 200:
+            assert response.json()["faces"] == right
+        else:
+            assert response.headers["retry-after"]
+            assert set(response.json()) == {"detail"}
+    wait_for(server, 200, 30)
+    assert server.answer("/v1/file/detect", files={"image": photo(server)})["faces"] == right
+    assert server.worker("detector").pid != detector.pid
+
+
+def terminate(server: Server, *processes: psutil.Process) -> None:
+    """SIGTERM to these processes of it while it works on many requests: it answers them all, and is gone."""
+
+    def send() -> None:
+        for process in processes:
+            process.terminate()
+
+    responses = asyncio.run(burst(server, 40, "/v1/file/embeddings", meanwhile=send))
+    assert Counter(response.status_code for response in responses) == {200: 40}
+    assert server.process is not None
+    assert server.process.wait(30) == 0
+
+
+def test_sigterm_loses_nothing_that_is_in_flight(new_server: NewServer) -> None:
+    server = new_server(FACEBENTO_DEADLINE_S=str(PATIENCE_S))
+    server.start()
+    assert server.process is not None
+    terminate(server, psutil.Process(server.process.pid))
+
+
+# The last with this server.
+def test_sigterm_to_each_process_as_systemd_sends_it_loses_nothing(with_patience: Server) -> None:
+    assert with_patience.process is not None
+    workers = [with_patience.worker(name) for name in WORKERS]
+    terminate(with_patience, *workers, psutil.Process(with_patience.process.pid))
 
 
 def test_too_many_requests_and_too_slow_ones(new_server: NewServer) -> None:
-    server = new_server(FACEBENTO_MAX_IN_FLIGHT="2", FACEBENTO_DEADLINE_S="2")
+    server = new_server(FACEBENTO_MAX_IN_FLIGHT="2", FACEBENTO_DEADLINE_S="3")
     server.start()
-    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
-    counts = asyncio.run(burst(server, 20, photo))
+    responses = asyncio.run(burst(server, 20, "/v1/file/embeddings"))
+    counts = Counter(response.status_code for response in responses)
     assert counts[200] >= 2
     assert counts[429] >= 1
     assert set(counts) <= {200, 429}
@@ -106,13 +224,14 @@ def test_too_many_requests_and_too_slow_ones(new_server: NewServer) -> None:
     ):
         for slow in (first, second):
             slow.sendall(head.encode())
-        time.sleep(0.5)
-        busy = server.post("/v1/file/detect", files={"image": photo})
+        while in_work(server, "/v1/detect") < 2:
+            time.sleep(0.02)
+        busy = server.post("/v1/file/detect", files={"image": photo(server)})
         assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
         for slow in (first, second):
-            slow.settimeout(10)
+            slow.settimeout(30)
             assert slow.recv(12) == b"HTTP/1.1 504"
-    assert server.post("/v1/file/detect", files={"image": photo}).status_code == 200
+    assert server.post("/v1/file/detect", files={"image": photo(server)}).status_code == 200
     assert server.stop() == 0
 
 
@@ -122,7 +241,6 @@ def test_the_runners_live_in_the_api_process_where_bentoml_is_told_so(new_server
     # What a container runs for one service alone.
     start = ("-m", "bentoml_cli._internal.start", "start-http-server", "service:FaceService")
     server.run("python", *start, "--service-name", "facebento", "--port", server.url.rpartition(":")[2])
-    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
     end = time.monotonic() + 60
     while True:
         try:
@@ -131,6 +249,60 @@ def test_the_runners_live_in_the_api_process_where_bentoml_is_told_so(new_server
         except httpx.TransportError:
             assert time.monotonic() < end, server.output
         time.sleep(0.1)
-    assert len(server.answer("/v1/file/embeddings", files={"image": photo})["embeddings"]) == 128
+    assert len(server.answer("/v1/file/embeddings", files={"image": photo(server)})["embeddings"]) == 128
     assert httpx.get(f"{server.url}/v1/info/server").json()["runners"].keys() == {"detector", "embedder"}
     assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """So slow that most of a burst is late. It finds a key in its .env."""
+    server = make_server(
+        tmp_path_factory.mktemp("hurried"),
+        {
+            "FACEBENTO_DEADLINE_S": "1.5",
+            "FACEBENTO_DEVICE": "cpu",
+            "FACEBENTO_THREADS": "1",
+            "FACEBENTO_MAX_CONCURRENCY": "80",
+        },
+    )
+    (server.folder / ".env").write_text("FACEBENTO_API_KEYS=made-before\n", encoding="utf-8")
+    yield from running(server)
+    assert "made-before" not in server.output
+
+
+def test_a_second_start_keeps_the_key_and_does_not_show_it(hurried: Server) -> None:
+    assert hurried.key == "made-before"
+    assert "made-before" not in hurried.output
+
+
+def test_a_body_of_one_byte_at_a_time_ends_at_the_deadline(hurried: Server) -> None:
+    head = f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nx-api-key: {hurried.key}\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(hurried.url.rpartition(":")[2]))) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(head.encode())
+        connection.settimeout(0.05)
+        for _ in range(400):
+            connection.sendall(b"{")
+            try:
+                assert connection.recv(12) == b"HTTP/1.1 504"
+                break
+            except TimeoutError:
+                continue
+        else:
+            pytest.fail("it reads on and on")
+
+
+def test_the_deadline_reaches_the_runners(hurried: Server) -> None:
+    statuses = Counter(response.status_code for response in asyncio.run(burst(hurried, 80)))
+    assert statuses[504]
+    assert set(statuses) <= {200, 504}
+    # Some were late before their image was decoded, some after the detector had begun with them.
+    end = time.monotonic() + 30
+    while not (dropped := answered(hurried, "detector", 499)):
+        assert time.monotonic() < end, "the detector has dropped nothing"
+        time.sleep(0.1)
+    assert dropped <= statuses[504]
+    end = time.monotonic() + 30
+    while hurried.post("/v1/file/detect", files={"image": photo(hurried)}).status_code != 200:
+        assert time.monotonic() < end, hurried.output

@@ -16,7 +16,7 @@ def status(server: Server, key: str) -> int:
 
 
 def becomes(server: Server, key: str, wanted: int) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while status(server, key) != wanted:
         assert time.monotonic() < end, server.output
         time.sleep(0.1)
@@ -25,11 +25,13 @@ def becomes(server: Server, key: str, wanted: int) -> None:
 def test_the_key_file_may_change_and_keys_end(new_server: NewServer) -> None:
     server = new_server(FACEBENTO_API_KEYS_FILE="keys")
     file = server.folder / "keys"
-    moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=9)
-    file.write_text(f"first=one\nbrief=short expires={moment:%Y-%m-%dT%H:%M:%SZ}\n", encoding="utf-8")
+    file.write_text("first=one\n", encoding="utf-8")
     server.start()
-    assert [status(server, key) for key in ("one", "short", "two")] == [422, 422, 401]
-    file.write_text(file.read_text(encoding="utf-8") + "second=two\n", encoding="utf-8")
+    assert [status(server, key) for key in ("one", "short", "two")] == [422, 401, 401]
+    moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=6)
+    more = f"brief=short expires={moment:%Y-%m-%dT%H:%M:%SZ}\nsecond=two\n"
+    file.write_text(file.read_text(encoding="utf-8") + more, encoding="utf-8")
+    becomes(server, "short", 422)
     becomes(server, "two", 422)
     becomes(server, "short", 401)
     assert "has expired" in HTTP.post(f"{server.url}/v1/detect", headers={"x-api-key": "short"}).text

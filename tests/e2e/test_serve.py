@@ -23,15 +23,6 @@ def test_it_announces_its_address_its_key_once_and_a_line_that_works_when_pasted
     assert len(json.loads(pasted.stdout)["faces"]) == 1
 
 
-def test_a_second_start_keeps_the_key_and_does_not_show_it(new_server: NewServer) -> None:
-    server = new_server()
-    (server.folder / ".env").write_text("FACEBENTO_API_KEYS=made-before\n", encoding="utf-8")
-    server.start()
-    assert server.stop() == 0
-    assert "made-before" not in server.output
-    assert server.key == "made-before"
-
-
 def test_bentoml_serve_without_a_key_refuses_to_start_in_one_line(new_server: NewServer) -> None:
     server = new_server(FACEBENTO_API_KEY="misspelt")
     server.run("bentoml", "serve")

@@ -190,17 +190,16 @@ def test_a_large_face_is_averaged_and_does_not_flicker() -> None:
     assert abs(first - second).mean() < 5
 
 
-@pytest.mark.parametrize("enlarged", [0.5, 1, 2, 6.5])
+@pytest.mark.parametrize("enlarged", [0.5, 1, 2, 4])
 @pytest.mark.parametrize(("template", "size"), list(zip(TEMPLATES, [112, 150], strict=True)))
 @pytest.mark.parametrize(("name", "found"), [("astronaut", ASTRONAUT), ("grace_hopper", GRACE_HOPPER)])
 def test_a_crop_is_what_scikit_image_makes_of_it(
     request: pytest.FixtureRequest, name: str, found: Points, template: Template, size: int, *, enlarged: float
 ) -> None:
-    """Faces of 0.4 to 14 pixels for one of the crop's, against two samples a pixel of the picture, averaged.
+    """Faces of 0.4 to 8.5 pixels for one of the crop's, against two samples a pixel of the picture, averaged.
 
-    In levels, the mean difference is 0.2 to 0.7 where the crop enlarges and up to 5.5 where it shrinks, 8 to 13 if it
-    did not average: grain between one and two pixels for the crop's is not averaged, and the samples of a larger face
-    lie between pixels of the scale that it was shrunk to, which blurs it a little.
+    In levels, the mean difference is 0.2 to 0.7 in the pictures as they are and up to 2.8 with the grain, which a
+    single sample a pixel lets through by 5.5, and no average at all by 13.
     """
     small = request.getfixturevalue(name)
     shape = [round(side * enlarged) for side in small.shape[1::-1]]
@@ -220,7 +219,7 @@ def test_a_crop_is_what_scikit_image_makes_of_it(
     )
     expected = sampled.reshape(size, finer, size, finer, 3).mean(axis=(1, 3))
     [crop] = align([(picture(pixels.astype(np.uint8)), face(landmarks))], template, size)
-    assert abs(crop - expected).mean() < (1 if finer <= 2 else 6)
+    assert abs(crop - expected).mean() < 3.5
 
 
 def test_faces_of_several_images_come_in_their_order() -> None:

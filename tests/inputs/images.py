@@ -104,7 +104,7 @@ def contents(photo: Pixels, nobody: Pixels, face: tuple[int, int, int, int]) -> 
     }
     for name, (pixels, least, most) in scenes.items():
         shape = pixels.shape[:2]
-        file = pictures.encoded(np.ascontiguousarray(pixels), "PNG", compress_level=1)
+        file = pictures.encoded(np.ascontiguousarray(pixels))
         for path in SCENES:
             values = dict.fromkeys(IMAGE_FIELDS[path], file)
             holds = partial(_sane, shape=shape, least=least, most=most)

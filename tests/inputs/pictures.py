@@ -35,7 +35,8 @@ BROKEN_EXIF = {
 
 def encoded(image: Image.Image | NDArray[Any], fmt: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, fmt, **options)
+    quickly = {"compress_level": 1} if fmt == "PNG" else {}
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, fmt, **quickly | options)
     return file.getvalue()
 
 

@@ -65,12 +65,16 @@ def test_a_missing_member_is_told(tmp_path: Path, pack: Pack) -> None:
         read_member(pack(tmp_path, "model.onnx", WEIGHTS), "other.onnx", "it")
 
 
-def test_a_link_is_no_member(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["/etc/passwd", "bomb"])
+def test_a_link_is_no_member(tmp_path: Path, target: str) -> None:
     path = tmp_path / "some.tar"
     with tarfile.open(path, "w") as file:
+        bomb = tarfile.TarInfo("bomb")
+        bomb.size = len(WEIGHTS)
+        file.addfile(bomb, io.BytesIO(WEIGHTS))
         link = tarfile.TarInfo("model.onnx")
         link.type = tarfile.SYMTYPE
-        link.linkname = "/etc/passwd"
+        link.linkname = target
         file.addfile(link)
     with pytest.raises(MemberMissingError):
         read_member(path, "model.onnx", "it")

@@ -70,7 +70,7 @@ def test_a_catalog_model_of_another_version_does_not_count() -> None:
 @pytest.mark.parametrize("model_id", ["nobody", "../etc", "a:b", ""])
 def test_an_unknown_id_lists_the_known_ones(detector: ModelDescription, model_id: str) -> None:
     store.save(detector, b"graph")
-    with pytest.raises(UnknownModelError, match=r"centerface, dlib-resnet-v1, .*tiny-detector"):
+    with pytest.raises(UnknownModelError, match=f"{', '.join(catalog.catalog())}, tiny-detector"):
         store.find(model_id)
 
 
@@ -163,6 +163,14 @@ def test_a_changed_description_of_a_catalog_model_is_told() -> None:
     assert str(told.value).endswith("Run: facebento models pull centerface")
 
 
+def test_it_is_told_in_a_record_of_an_older_release_too() -> None:
+    saved = store.save(describe("centerface"), b"graph")
+    changed(saved, '"score_threshold": 0.5', '"score_threshold": 0.1')
+    without(saved, "description_sha256")
+    with pytest.raises(DescriptionChangedError):
+        store.find("centerface")
+
+
 def test_a_description_that_became_nonsense_is_told() -> None:
     changed(store.save(describe("centerface"), b"graph"), '"score_threshold": 0.5', '"score_threshold": 5')
     with pytest.raises(DescriptionChangedError, match="facebento models pull centerface"):
@@ -179,12 +187,14 @@ def test_a_changed_description_of_an_imported_model_is_told(detector: ModelDescr
         listed.verify()
 
 
-def test_a_record_of_an_older_release_counts_as_it_is(detector: ModelDescription) -> None:
-    record = store.save(detector, b"graph").path.with_name("description.json")
+def without(model: store.StoredModel, *names: str) -> None:
+    record = model.path.with_name("description.json")
     fields = json.loads(record.read_text(encoding="utf-8"))
-    for each in ("description_sha256", "accepted"):
-        del fields[each]
-    record.write_text(json.dumps(fields), encoding="utf-8")
+    record.write_text(json.dumps({name: fields[name] for name in fields if name not in names}), encoding="utf-8")
+
+
+def test_a_record_of_an_older_release_counts_as_it_is(detector: ModelDescription) -> None:
+    without(store.save(detector, b"graph"), "description_sha256", "accepted")
     assert store.find("tiny-detector").description == detector
 
 
@@ -215,10 +225,11 @@ def test_a_model_is_not_stored_without_the_acceptance_of_its_very_terms(
     assert files(store_folder) == []
 
 
-def test_nor_served_without_it(restricted: ModelDescription) -> None:
-    saved = store.save(restricted, b"graph", accepted(restricted))
-    record = saved.path.with_name("description.json")
-    record.write_text(json.dumps(json.loads(record.read_text(encoding="utf-8")) | {"accepted": None}), encoding="utf-8")
+@pytest.mark.parametrize("in_catalog", [True, False])
+def test_nor_served_without_it(restricted: ModelDescription, monkeypatch: pytest.MonkeyPatch, in_catalog: bool) -> None:
+    if in_catalog:
+        monkeypatch.setattr(catalog, "_catalog", lambda: {restricted.id: restricted})
+    without(store.save(restricted, b"graph", accepted(restricted)), "accepted")
     with pytest.raises(LicenceNotAcceptedError):
         store.find("tiny-detector")
 

@@ -91,8 +91,8 @@ def whole(candidates: Floats) -> Floats:
 
 
 def faces_of(candidates: Floats, view: View, spec: DetectorSpec) -> list[Face]:
-    rows = read_candidates(candidates, view, score_threshold=spec.score_threshold)
-    return read_faces(suppress([rows], iou_threshold=spec.iou_threshold), width=view.width, height=view.height)
+    looks = [read_candidates(candidates, view, score_threshold=spec.score_threshold)]
+    return read_faces(suppress(looks, iou_threshold=spec.iou_threshold), width=view.width, height=view.height)
 
 
 def test_the_faces_are_opencv_s(detectors: Detectors, canvas: Pixels) -> None:

@@ -62,7 +62,7 @@ def test_a_queue_that_nobody_waits_for_makes_no_batch() -> None:
         dispatcher = PromptDispatcher(CorkDispatcher(300_000, 1, fallback=str, get_batch_size=lambda _: 1))
         call = dispatcher(answer)
         first, gone = asyncio.create_task(call("first")), asyncio.create_task(call("gone"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not batches:  # noqa: ASYNC110  there is no event to wait for
                 await asyncio.sleep(0.001)
             gone.cancel()

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 
-from runners.client import MISSES, RunnerClient
+from runners.client import GIVEN_UP_S, MISSES, STARTING_S, RunnerClient
 from runners.errors import RunnerTimeoutError, RunnerUnavailableError
 
 PLACEMENT = {"model": "a-model:1", "device": "cpu", "provider": "CPUExecutionProvider"}
@@ -114,12 +114,33 @@ def test_a_cancelled_call_stays_cancelled() -> None:
     asyncio.run(scenario())
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.client.PROBE_PAUSE_S", 0.02)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The client's clock, which stands still but for what is added to `now`, in seconds."""
+    clock = SimpleNamespace(now=1000.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("runners.client.time", clock)
+    return clock
+
+
 @asynccontextmanager
-async def runner_on(socket: Path | None, status: list[int], told: Any = PLACEMENT) -> AsyncIterator[str]:
-    """A server that answers /placement with the first status of the list, on a Unix socket, or on TCP for None."""
+async def runner_on(
+    socket: Path | None, status: list[int], told: Any = PLACEMENT, asked: list[int] | None = None
+) -> AsyncIterator[str]:
+    """A server that answers /placement with the first status of the list, on a Unix socket, or on TCP for None.
+
+    asked: is given the status of each answer.
+    """
 
     async def placement(request: web.Request) -> web.Response:
         assert request.headers["Runner-Name"] == "detector"
+        if asked is not None:
+            asked.append(status[0])
         return web.json_response(told, status=status[0])
 
     app = web.Application()
@@ -134,10 +155,14 @@ async def runner_on(socket: Path | None, status: list[int], told: Any = PLACEMEN
         await serving.cleanup()
 
 
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
 async def becomes(watched: RunnerClient, *, present: bool) -> None:
-    async with asyncio.timeout(10):
-        while watched.present is not present:  # noqa: ASYNC110  there is no event to wait for
-            await asyncio.sleep(0.05)
+    await until(lambda: watched.present is present)
 
 
 def test_a_runner_that_is_gone_is_refused_at_once_until_it_is_back(tmp_path: Path) -> None:
@@ -219,30 +244,40 @@ def test_a_runner_is_not_there_before_it_has_answered(tmp_path: Path) -> None:
 
 def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MISSES > 1
-    monkeypatch.setattr("runners.client.PROBE_PAUSE_S", 1.0)
-    socket = tmp_path / "runner.sock"
+    socket, status = tmp_path / "runner.sock", [200]
+    asked: list[int] = []
     watched = client(Method())
+    probe = watched._probe
+    present: list[bool] = []  # after each probe
+
+    async def told(session: aiohttp.ClientSession) -> None:
+        await probe(session)
+        present.append(watched.present)
+
+    monkeypatch.setattr(watched, "_probe", told)
 
     async def scenario() -> None:
-        async with runner_on(socket, [200]):
+        async with runner_on(socket, status, asked=asked):
             watch = asyncio.create_task(watched.watch(socket.as_uri()))
             await becomes(watched, present=True)
-        await asyncio.sleep(1.5)  # one probe in it
-        assert watched.present
-        await becomes(watched, present=False)
-        watch.cancel()
+            status[0] = 503
+            await until(lambda: asked.count(503) > MISSES)
+            watch.cancel()
 
     asyncio.run(scenario())
+    missed = [there for there, answered in zip(present, asked, strict=False) if answered == 503]
+    assert missed[:MISSES] == [True] * (MISSES - 1) + [False]
 
 
 def test_a_runner_of_another_model_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     socket = tmp_path / "runner.sock"
+    asked: list[int] = []
     watched = client(Method())
 
     async def scenario() -> None:
-        async with runner_on(socket, [200], PLACEMENT | {"model": "a-model:2"}) as url:
+        async with runner_on(socket, [200], PLACEMENT | {"model": "a-model:2"}, asked) as url:
             watch = asyncio.create_task(watched.watch(url))
-            await asyncio.sleep(1.2)  # three probes
+            await until(lambda: len(asked) > 3)
             assert not watched.present
             watch.cancel()
 
@@ -259,8 +294,7 @@ async def never_given_up(watched: RunnerClient, url: str) -> None:
     watch.cancel()
 
 
-def test_a_runner_that_stays_away_is_given_up_and_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.client.GIVEN_UP_S", 3.0)
+def test_a_runner_that_stays_away_is_given_up_and_taken_back(tmp_path: Path, clock: SimpleNamespace) -> None:
     socket, status = tmp_path / "runner.sock", [200]
     watched = client(Method())
 
@@ -270,8 +304,9 @@ def test_a_runner_that_stays_away_is_given_up_and_taken_back(tmp_path: Path, mon
             await becomes(watched, present=True)
             status[0] = 503
             await becomes(watched, present=False)
+            clock.now += GIVEN_UP_S - 1
             given_up = [watched.given_up]
-            await asyncio.sleep(3)
+            clock.now += 2
             given_up.append(watched.given_up)
             status[0] = 200
             await becomes(watched, present=True)
@@ -287,14 +322,17 @@ def test_a_runner_that_is_still_starting_is_not_given_up(tmp_path: Path, monkeyp
     asyncio.run(never_given_up(client(Method()), (tmp_path / "nobody.sock").as_uri()))
 
 
-def test_a_runner_that_never_came_is_given_up_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.client.STARTING_S", 0.2)
+def test_a_runner_that_never_came_is_given_up_later(tmp_path: Path, clock: SimpleNamespace) -> None:
     watched = client(Method())
 
     async def scenario() -> None:
         watch = asyncio.create_task(watched.watch((tmp_path / "nobody.sock").as_uri()))
-        await asyncio.sleep(0.4)
-        assert watched.given_up
+        await asyncio.sleep(0)
+        clock.now += STARTING_S - 1
+        given_up = [watched.given_up]
+        clock.now += 2
+        given_up.append(watched.given_up)
+        assert given_up == [False, True]
         watch.cancel()
 
     asyncio.run(scenario())
@@ -303,12 +341,13 @@ def test_a_runner_that_never_came_is_given_up_later(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("told", [[], "text", None, {}])
 def test_an_answer_that_is_none_is_a_missed_probe(tmp_path: Path, told: Any) -> None:
     socket = tmp_path / "runner.sock"
+    asked: list[int] = []
     watched = client(Method())
 
     async def scenario() -> None:
-        async with runner_on(socket, [200], told) as url:
+        async with runner_on(socket, [200], told, asked) as url:
             watch = asyncio.create_task(watched.watch(url))
-            await asyncio.sleep(0.7)  # two probes
+            await until(lambda: len(asked) > 2)
             assert not watched.present
             assert not watch.done()
             watch.cancel()

@@ -119,7 +119,7 @@ async def running(options: RunnerOptions = OPTIONS) -> AsyncIterator[tuple[Gated
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0.01)
 

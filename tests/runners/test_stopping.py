@@ -75,19 +75,19 @@ def test_a_runner_waits_for_its_callers(deleted: Path) -> None:
         assert still_there(process)
         api.kill()
         api.wait()
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def test_a_runner_without_callers_leaves_at_once(deleted: Path) -> None:
     with runner(60, deleted) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def test_a_runner_that_is_replaced_while_its_callers_stay_leaves(tmp_path: Path) -> None:
     with sibling("facebento"), runner(60, tmp_path) as process:  # what is still there stands for the socket
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def test_a_socket_that_is_deleted_just_after_the_signal_counts(tmp_path: Path) -> None:
@@ -108,13 +108,13 @@ def test_a_second_sigterm_changes_nothing_and_a_second_sigint_ends_the_wait(dele
         process.send_signal(signal.SIGTERM)
         assert still_there(process)
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def test_the_wait_has_an_end(deleted: Path) -> None:
     with sibling("facebento"), runner(0.2, deleted) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def test_a_runner_leaves_also_where_its_siblings_can_not_be_seen(
@@ -125,7 +125,7 @@ def test_a_runner_leaves_also_where_its_siblings_can_not_be_seen(
     before = signal.getsignal(signal.SIGUSR1)
     later = _Later(lambda number, _: left.append(number), {"detector"}, deleted, 60)
     later(signal.SIGUSR1, None)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while not left and time.monotonic() < end:
         time.sleep(0.02)
     assert left == [signal.SIGUSR1]
