@@ -40,6 +40,9 @@ class SearchOptions:
     small_faces: Literal["auto", "always", "never"]
     smallest_face: int  # pixels of the picture
     rotations: bool  # whether pictures that don't tell which side is up are looked at in four turns
+    # From this score on faces are told, where it is below the detector's threshold: for an evaluation. The weaker ones
+    # have no say in how closely a picture is searched, nor in which others are told.
+    told_from: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,10 @@ class Scene:
     oriented: bool  # whether the file told which side is up
     rows: Sequence[Rows] = ()  # what read_candidates gave for each canvas
     faces: Sequence[Face] = ()
+    weaker: Sequence[Face] = ()  # than the detector's threshold asks for
 
     def best(self, order: Order, limit: int) -> list[Face]:
-        return select(list(self.faces), order, limit, width=self.view.width, height=self.view.height)
+        return select([*self.faces, *self.weaker], order, limit, width=self.view.width, height=self.view.height)
 
 
 class Search:
@@ -80,6 +84,8 @@ class Search:
         self._memory = memory
         self._searches = asyncio.Semaphore(at_once)
         self._sign_score = (SIGN_SCORE if options.small_faces != "never" else 1) * detector.score_threshold
+        self._told_score = min(options.told_from, detector.score_threshold)
+        self._read_score = min(self._sign_score, self._told_score)
         # Twice: as a message to the runner they are copied.
         self.look_bytes = 2 * 3 * size**2 * (4 if options.rotations else 1)
 
@@ -155,11 +161,11 @@ class Search:
         return await self._detect(look.canvases), look.views
 
     def _read(self, answers: Rows, views: list[list[View]]) -> list[Rows]:
-        if not all(usable(candidates, self._sign_score) for candidates in answers):
+        if not all(usable(candidates, self._read_score) for candidates in answers):
             log.error("the detector answered numbers that are not finite: its model or device fails")
             raise RunnerUnavailableError("The detector failed: it answered no numbers. See the service's log.")
         return [
-            read_candidates(candidates, view, score_threshold=self._sign_score)
+            read_candidates(candidates, view, score_threshold=self._read_score)
             for candidates, shown in zip(answers, views, strict=True)
             for view in shown
         ]
@@ -167,13 +173,17 @@ class Search:
     def _unsure(self, scene: Scene, rows: list[Rows]) -> list[Tile]:
         """The patches in which there may be faces that are too small to be told from what looks like one."""
         detector = self._detector
-        signs = suppress(rows, iou_threshold=detector.iou_threshold)
+        signs = suppress([each[each[:, 4] > self._sign_score] for each in rows], iou_threshold=detector.iou_threshold)
         weak = signs[signs[:, 4] <= detector.score_threshold]
         return patches(weak, scene.view.width, scene.view.height, most=MOST_TILES)
 
     def _merged(self, scene: Scene, rows: list[Rows]) -> Scene:
         """The scene with what all its canvases showed."""
         detector = self._detector
-        sure = [each[each[:, 4] > detector.score_threshold] for each in rows]
-        best = suppress(sure, iou_threshold=detector.iou_threshold)
-        return replace(scene, rows=rows, faces=read_faces(best, width=scene.view.width, height=scene.view.height))
+        told = [each[each[:, 4] > self._told_score] for each in rows]
+        best = suppress(told, iou_threshold=detector.iou_threshold)
+        faces, weaker = (
+            read_faces(each, width=scene.view.width, height=scene.view.height)
+            for each in (best[best[:, 4] > detector.score_threshold], best[best[:, 4] <= detector.score_threshold])
+        )
+        return replace(scene, rows=rows, faces=faces, weaker=weaker)

@@ -16,7 +16,6 @@ import click
 
 import api
 from api import settings
-from models.catalog import ModelDescription
 
 if TYPE_CHECKING:
     from evaluation.journal import Answer
@@ -58,7 +57,7 @@ class Task:
 
     configured: settings.Settings
     detector: "StoredModel"
-    embedder: "StoredModel"
+    embedder: "StoredModel | None"  # none where only faces are to be found
     images: Path
     out: Path
     name: str
@@ -66,18 +65,18 @@ class Task:
 
     @property
     def context(self) -> list[str]:
-        prepared = [self.detector.tag, self.detector.prepared_sha256, self.embedder.prepared_sha256]
-        space = self.embedder.description.fingerprint
-        return [api.__version__, *prepared, space, self.configured.model_dump_json(exclude=set(WITHOUT_EFFECT))]
+        models = [self.detector.tag, self.detector.prepared_sha256]
+        if self.embedder is not None:
+            models += [self.embedder.description.fingerprint, self.embedder.prepared_sha256]
+        return [api.__version__, *models, self.configured.model_dump_json(exclude=set(WITHOUT_EFFECT))]
 
-    def pipeline(self, detector: ModelDescription) -> "Pipeline":
+    def pipeline(self, told_from: float = 1.0) -> "Pipeline":
+        """told_from: as in SearchOptions."""
         from cli.local import local_pipeline
 
-        return local_pipeline(
-            self.configured,
-            (detector, self.detector.read()),
-            (self.embedder.description, self.embedder.read()),
-        )
+        embedder = None if self.embedder is None else (self.embedder.description, self.embedder.read())
+        detector = (self.detector.description, self.detector.read())
+        return local_pipeline(self.configured, detector, embedder, told_from=told_from)
 
 
 @click.command()
@@ -119,7 +118,7 @@ def evaluate(
     task = Task(
         configured,
         _find("detector", configured.detector),
-        _find("embedder", configured.embedder),
+        _find("embedder", configured.embedder) if pairs else None,
         listed.parent if images is None else images,
         out,
         name or listed.stem,
@@ -136,12 +135,13 @@ def _evaluate_pairs(task: Task, listed: Path) -> None:
     from evaluation.report import pairs_table
 
     pairs = read_pairs(listed, task.images)
-    pipeline = task.pipeline(task.detector.description)
+    pipeline = task.pipeline()
 
     async def ask(photo: "Photo") -> Answer:
         largest = await pipeline.embed_largest(photo)
         return Answer() if largest is None else Answer.of(largest[1])
 
+    assert task.embedder is not None  # noqa: S101  for the types
     spec = task.embedder.description.embedder
     assert spec is not None  # noqa: S101  it has the role
     pictures = [picture for pair in pairs for picture in (pair.first, pair.second)]
@@ -177,11 +177,8 @@ def _evaluate_boxes(task: Task, listed: Path) -> None:
     description = task.detector.description
     spec = description.detector
     assert spec is not None  # noqa: S101  it has the role
-    # What the served threshold keeps stays as it is: of two faces that overlap, the better one is kept, and worse ones
-    # have no say in it.
     lowest = min(LOWEST_CONFIDENCE, spec.score_threshold)
-    lowered = spec.model_copy(update={"score_threshold": lowest})
-    pipeline = task.pipeline(description.model_copy(update={"detector": lowered}))
+    pipeline = task.pipeline(told_from=lowest)
 
     async def ask(photo: "Photo") -> Answer:
         faces = await pipeline.detect(photo, Order.CONFIDENCE, MOST_FACES)

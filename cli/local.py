@@ -19,9 +19,15 @@ Watch = Callable[[ModelDescription, NDArray[np.uint8], NDArray[np.float32]], Non
 
 
 def local_pipeline(
-    configured: Settings, detector: Prepared, embedder: Prepared | None, watch: Watch | None = None
+    configured: Settings,
+    detector: Prepared,
+    embedder: Prepared | None,
+    watch: Watch | None = None,
+    told_from: float = 1.0,
 ) -> Pipeline:
     """The pipeline of the service, with the settings of the service. Without an embedder it only detects.
+
+    told_from: as in SearchOptions.
 
     Raises runners.errors.DeviceUnavailableError.
     """
@@ -33,7 +39,7 @@ def local_pipeline(
         decode_threads=configured.decode_threads,
         max_pixels=configured.max_pixels,
         max_image_memory_bytes=configured.max_image_memory_bytes,
-        search=SearchOptions(configured.small_faces, configured.smallest_face, configured.rotations),
+        search=SearchOptions(configured.small_faces, configured.smallest_face, configured.rotations, told_from),
     )
 
 

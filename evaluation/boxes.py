@@ -62,7 +62,7 @@ def _read(file: Path, lines: list[str]) -> Iterator[Labelled]:
         at += 2
         faces = [_face(file, number + 1, lines) for number in range(at, at + int(count))]
         at += len(faces)
-        if not faces and at < len(lines) and lines[at].split() and not lines[at].replace("0", "").strip():
+        if not faces and at < len(lines) and lines[at].split() in (["0"] * 4, ["0"] * 10):
             at += 1
         table = np.array(faces, np.float64).reshape(-1, 5)
         left_top, sides = table[:, :2], table[:, 2:4]

@@ -20,7 +20,7 @@ from cli.main import main
 from faces.detection import Face, Order
 from faces.errors import ImageCorruptError
 from models import store
-from models.catalog import ModelDescription, describe
+from models.catalog import describe
 from runners.errors import RunnerUnavailableError
 
 # What is in each picture: the cosine of its embedding to that of `me`.
@@ -36,12 +36,13 @@ class Answers:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.detectors: list[ModelDescription] = []
+        self.told_from: list[float] = []
         self.orders: list[tuple[Order, int]] = []
 
-    def __call__(self, _: Any, detector: tuple[ModelDescription, bytes], embedder: Any) -> "Answers":
-        assert (detector[1], embedder[1]) == (b"detector", b"embedder")
-        self.detectors.append(detector[0])
+    def __call__(self, _: Any, detector: Any, embedder: Any, *, told_from: float) -> "Answers":
+        assert detector == (describe("centerface"), b"detector")
+        assert embedder in {None, (describe("dlib-resnet-v1"), b"embedder")}
+        self.told_from.append(told_from)
         return self
 
     def _read(self, photo: Any) -> str:
@@ -191,9 +192,7 @@ def test_boxes_are_measured_with_weak_ones_among_them(answers: Answers) -> None:
     result = evaluate("--boxes", "pictures/boxes.txt", "--keep")
     assert result.exit_code == 0, result.output
     assert "It holds boxes, no embeddings." in result.stderr
-    [detector] = answers.detectors
-    assert detector.detector is not None
-    assert detector.detector.score_threshold == LOWEST_CONFIDENCE
+    assert answers.told_from == [LOWEST_CONFIDENCE]
     assert answers.orders == [(Order.CONFIDENCE, MOST_FACES)] * 2
     told = json.loads(Path("build/evaluation/detection.json").read_text())
     # .9 finds a face; .3 and both of .02 find none: one of two at a precision of one.

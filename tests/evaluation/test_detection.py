@@ -44,6 +44,12 @@ def test_average_precision_of_five() -> None:
     assert curve.average == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
 
 
+def test_precision_is_raised_to_the_highest_behind_it() -> None:
+    # A false alarm, then both faces: precision 0, 1/2, 2/3 at a recall of 0, 1/2, 1. 2/3 holds at all of them.
+    found = [(square(500), 0.9), (square(0), 0.8), (square(100), 0.7)]
+    assert measured(picture(found, [square(0), square(100)])).average == pytest.approx(2 / 3)
+
+
 def test_precision_and_recall_above_a_confidence() -> None:
     curve = measured(picture([(square(0), 0.9), (square(500), 0.8)], [square(0), square(100)]))
     assert curve.above(0.9) == (None, 0)  # more than, as the service has it

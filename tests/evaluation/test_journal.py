@@ -106,6 +106,16 @@ def test_it_is_for_its_owner_alone(file: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_it_is_so_from_its_first_moment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fchmod", lambda *_: None)
+    before = os.umask(0)
+    try:
+        write(file)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
 def test_two_runs_are_kept_apart(file: Path) -> None:
     with Journal(file, ["model"]), pytest.raises(JournalError, match="give this one another --out"):
         Journal(file, ["model"])
