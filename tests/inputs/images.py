@@ -96,8 +96,8 @@ def contents(photo: Pixels, nobody: Pixels, face: tuple[int, int, int, int]) -> 
         "a face of 10 pixels": (cv2.resize(photo, (round(width * ten), round(height * ten))), 0, 1),
         "upside down": (photo[::-1, ::-1], 0, 1),
         "100 faces": (np.tile(tile, (10, 10, 1)), 95, 100),
-        # On the detector's canvas each is of 10 pixels; how many of them it finds is up to it.
-        "1,000 faces": (np.tile(tile, (25, 40, 1)), 0, 1000),
+        # On the canvas of the whole picture each has 10 pixels: they are found in tiles.
+        "1,000 faces": (np.tile(cv2.resize(tile, (45, 45), interpolation=cv2.INTER_AREA), (25, 40, 1)), 950, 1000),
         "noise": (noise, 0, 0),
         "all black": (np.zeros((300, 400, 3), np.uint8), 0, 0),
         "all white": (np.full((300, 400, 3), 255, np.uint8), 0, 0),
