@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
 
-from faces.detection import Face, Order, View, read_candidates, read_faces, select, suppress, usable
+from faces.detection import (
+    Face,
+    Order,
+    View,
+    longer_sides,
+    read_candidates,
+    read_faces,
+    select,
+    suppress,
+    usable,
+    without_parts,
+)
 from faces.image import Header, Picture
 from faces.looks import PATCHES, Look, Tile, closer, farther, mosaics, patches, tiles, turned, whole
 from memory import ImageMemory
@@ -20,7 +31,7 @@ log = logging.getLogger("facebento.pipeline")
 
 Rows = Any  # arrays with a row for each canvas, or for each candidate
 
-# So many faces that are small on the canvas of the whole picture make a crowd: there may be smaller ones in it.
+# So many faces, or signs of them, that are small on the canvas of the whole picture make a crowd: there may be more.
 CROWD: Final = 3
 # On that canvas; for each pixel that a face needs to be found.
 SMALL: Final = 2
@@ -55,6 +66,7 @@ class Scene:
     rows: Sequence[Rows] = ()  # what read_candidates gave for each canvas
     faces: Sequence[Face] = ()
     weaker: Sequence[Face] = ()  # than the detector's threshold asks for
+    small: int = 0  # faces, and signs of them, that are small on the canvas of the whole picture
 
     def best(self, order: Order, limit: int) -> list[Face]:
         return select([*self.faces, *self.weaker], order, limit, width=self.view.width, height=self.view.height)
@@ -108,10 +120,7 @@ class Search:
             return True
         if order is Order.AREA and len(scene.faces) >= limit:
             return True  # what the whole picture shows is larger than what only a tile does
-        if wanted == "always" or not scene.faces:
-            return False
-        small = SMALL * self._detector.smallest_face * scene.view.across
-        return sum(max(face.right - face.left, face.bottom - face.top) < small for face in scene.faces) < CROWD
+        return wanted == "auto" and bool(scene.faces) and scene.small < CROWD
 
     async def closer(self, scene: Scene, decode: Callable[[], Picture]) -> Scene:
         """What tiles show, together with what was found before. decode: the picture in full.
@@ -138,7 +147,7 @@ class Search:
                 rows = [*scene.rows, *await look_at(self._tiles(scene), closer, TILES_AT_ONCE)]
                 again = await self._threads.run(self._unsure, scene, rows)
                 rows += await look_at(again, mosaics, TILES_AT_ONCE * PATCHES)
-                return await self._threads.run(self._merged, scene, rows)
+                return await self._threads.run(partial(self._merged, scene, rows, of_tiles=True))
 
     def _tiles(self, scene: Scene) -> list[Tile]:
         return tiles(
@@ -152,7 +161,11 @@ class Search:
 
     async def _look(self, scene: Scene, look: Look) -> Scene:
         answers, views = await self._ask(look)
-        return await self._threads.run(lambda: self._merged(scene, [*scene.rows, *self._read(answers, views)]))
+
+        def merged() -> Scene:
+            return self._merged(scene, [*scene.rows, *self._read(answers, views)], of_tiles=False)
+
+        return await self._threads.run(merged)
 
     async def _ask(self, look: Look) -> tuple[Rows, list[list[View]]]:
         """The detector's answer for each canvas, and what the canvas shows."""
@@ -172,18 +185,21 @@ class Search:
 
     def _unsure(self, scene: Scene, rows: list[Rows]) -> list[Tile]:
         """The patches in which there may be faces that are too small to be told from what looks like one."""
-        detector = self._detector
-        signs = suppress([each[each[:, 4] > self._sign_score] for each in rows], iou_threshold=detector.iou_threshold)
-        weak = signs[signs[:, 4] <= detector.score_threshold]
-        return patches(weak, scene.view.width, scene.view.height, most=MOST_TILES)
+        best = suppress(rows, iou_threshold=self._detector.iou_threshold)
+        signs = best[(best[:, 4] > self._sign_score) & (best[:, 4] <= self._detector.score_threshold)]
+        return patches(signs, scene.view.width, scene.view.height, most=MOST_TILES)
 
-    def _merged(self, scene: Scene, rows: list[Rows]) -> Scene:
+    def _merged(self, scene: Scene, rows: list[Rows], *, of_tiles: bool) -> Scene:
         """The scene with what all its canvases showed."""
-        detector = self._detector
-        told = [each[each[:, 4] > self._told_score] for each in rows]
-        best = suppress(told, iou_threshold=detector.iou_threshold)
-        faces, weaker = (
-            read_faces(each, width=scene.view.width, height=scene.view.height)
-            for each in (best[best[:, 4] > detector.score_threshold], best[best[:, 4] <= detector.score_threshold])
+        threshold, view = self._detector.score_threshold, scene.view
+        best = suppress(rows, iou_threshold=self._detector.iou_threshold)
+        sure = best[best[:, 4] > threshold]
+        weaker = best[(best[:, 4] > self._told_score) & (best[:, 4] <= threshold)]
+        small = SMALL * self._detector.smallest_face * view.across
+        return replace(
+            scene,
+            rows=rows,
+            faces=read_faces(without_parts(sure) if of_tiles else sure, width=view.width, height=view.height),
+            weaker=read_faces(weaker, width=view.width, height=view.height),
+            small=int((longer_sides(best[best[:, 4] > self._sign_score]) < small).sum()),
         )
-        return replace(scene, rows=rows, faces=faces, weaker=weaker)

@@ -63,6 +63,7 @@ _FARTHEST: Final = 2.0**24
 _MOST: Final = (
     8192  # more than ten times what a client can ask for; the time that suppression takes grows as its square
 )
+_PART: Final = 0.7  # of a box's area
 # In degrees. In one of four turns every face leans by 45 or less; the rest is for its landmarks, which are not exact.
 _UPRIGHT: Final = 60
 
@@ -116,6 +117,29 @@ def suppress(looks: Sequence[NDArray[np.float64]], *, iou_threshold: float) -> N
     boxes = np.concatenate([rows[:, :2], rows[:, 2:4] - rows[:, :2]], axis=1)
     kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 4].tolist(), 0.0, iou_threshold)
     return rows[np.asarray(kept, np.intp)]
+
+
+def without_parts(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows that suppress gave, without those that lie, for the most part, within a larger one of higher score.
+
+    Tiles show parts of faces, which a detector may take for small ones; the overlap with the whole face is little.
+    """
+    kept: list[int] = []
+    sides = rows[:, 2:4] - rows[:, :2]
+    areas = sides[:, 0] * sides[:, 1]
+    for index, (row, area) in enumerate(zip(rows, areas, strict=True)):
+        better = rows[kept]
+        shared = np.minimum(better[:, 2:4], row[2:4]) - np.maximum(better[:, :2], row[:2])
+        inside = shared.clip(0).prod(axis=1) > _PART * area
+        if not (inside & (areas[kept] > area)).any():
+            kept.append(index)
+    return rows[kept]
+
+
+def longer_sides(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the boxes of rows as read_candidates gives them, in pixels."""
+    sides: NDArray[np.float64] = (rows[:, 2:4] - rows[:, :2]).max(axis=1, initial=0)
+    return sides
 
 
 def read_faces(rows: NDArray[np.float64], *, width: int, height: int) -> list[Face]:

@@ -146,6 +146,13 @@ def test_a_crowd_is_searched_and_a_few_people_are_not(
     assert (sum(runners.batches) > 1) == searched
 
 
+def test_signs_of_small_faces_make_a_crowd_too(runners: RedSquares) -> None:
+    """One is found where six were missed: the detector is unsure of 24 pixels."""
+    few, many = ([(left, 100, 45) for left in lefts] for lefts in ([300, 600], [300, 500, 700]))
+    assert len(run(runners.pipeline().detect(photo(LARGE, *few), Order.CONFIDENCE, 9))) == 1
+    assert len(run(runners.pipeline().detect(photo(LARGE, *many), Order.CONFIDENCE, 9))) == 4
+
+
 @pytest.mark.parametrize("small_faces", ["always", "never"])
 def test_a_setting_has_the_last_word(runners: RedSquares, small_faces: Literal["always", "never"]) -> None:
     pipeline = runners.pipeline(small_faces)

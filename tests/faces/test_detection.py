@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faces.detection import Face, Order, View, read_candidates, read_faces, select, suppress, usable
+from faces.detection import Face, Order, View, read_candidates, read_faces, select, suppress, usable, without_parts
 
 
 def row(box: Sequence[float], score: float, points: Sequence[float] = range(10)) -> list[float]:
@@ -181,3 +181,23 @@ def test_a_thousand_candidates_are_read() -> None:
     view = View(1, 1, 0, 0, 320, 320, 320)
     found = read_from(rows, view)
     assert len(found) == 1024
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "kept"),
+    [
+        ((110, 150, 190, 195), 0.8, False),  # the lower half of it, as a tile shows it
+        ((150, 150, 250, 250), 0.8, True),  # half inside
+        ((165, 110, 225, 170), 0.8, True),  # a little more
+        ((155, 110, 215, 170), 0.8, False),  # three quarters
+        ((110, 150, 190, 195), 0.95, True),  # surer than the whole face
+        ((50, 50, 260, 260), 0.8, True),  # around it
+    ],
+)
+def test_a_part_of_a_face_is_no_face(box: Sequence[float], score: float, kept: bool) -> None:
+    rows = np.array([row((100, 100, 200, 200), 0.9), row((400, 400, 500, 500), 0.6), row(box, score)])
+    rows = rows[np.argsort(-rows[:, 4])]
+    left = without_parts(rows)
+    assert len(left) == (3 if kept else 2)
+    assert (np.diff(left[:, 4]) <= 0).all()
+    assert without_parts(rows[:0]).shape == (0, 15)

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from api.settings import Settings
+from bench.group_photo import Box, Person, group_photo, people
 from cli.local import local_pipeline
 from faces.detection import Face, Order
 from faces.feature import cosine_similarity
@@ -20,11 +20,6 @@ from models import store
 from pipeline import Pipeline
 
 Pixels = NDArray[np.uint8]
-Box = tuple[float, float, float, float]
-
-# As CenterFace finds them in the whole pictures.
-COLLINS: Box = (180, 62, 271, 178)
-HOPPER: Box = (173, 123, 356, 338)
 
 
 @dataclass
@@ -58,53 +53,13 @@ def found(small_faces: Literal["auto", "never"], picture: Upload, limit: int = 7
 
 
 def overlap(face: Face, box: Box) -> float:
-    """Intersection over union."""
-    across = min(face.right, box[2]) - max(face.left, box[0])
-    down = min(face.bottom, box[3]) - max(face.top, box[1])
-    shared = max(0, across) * max(0, down)
-    return shared / (face.area + (box[2] - box[0]) * (box[3] - box[1]) - shared)
+    return Box(face.left, face.top, face.right, face.bottom).overlap(box)
 
 
-def group(background: Pixels, faces: Sequence[tuple[Pixels, Box, int]]) -> tuple[Pixels, list[Box]]:
-    """Each face, scaled to the size given (the longer side of its box), laid softly over the background, side by side.
-
-    Returns the picture and the boxes.
-    """
-    picture = background.copy()
-    rows, columns = picture.shape[:2]
-    boxes = []
-    for number, (source, (left, top, right, bottom), size) in enumerate(faces):
-        face = max(right - left, bottom - top)
-        scale = size / face
-        x1, y1 = int(max(0, left - 0.8 * face)), int(max(0, top - 0.6 * face))
-        part = source[y1 : int(bottom + face), x1 : int(right + 0.8 * face)]
-        small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        height, width = small.shape[:2]
-        mask = np.zeros((height, width, 1), np.float32)
-        cv2.ellipse(mask, (width // 2, height // 2), (int(width * 0.46), int(height * 0.46)), 0, 0, 360, (1,), -1)
-        mask = cv2.GaussianBlur(mask, (0, 0), max(1, width * 0.05)).reshape(height, width, 1)
-        x = (number + 1) * columns // (len(faces) + 1)
-        y = rows // 4 + number * 97 % (rows // 2)
-        place = picture[y : y + height, x : x + width]
-        place[:] = (mask * small + (1 - mask) * place).astype(np.uint8)
-        boxes.append(
-            (
-                x + (left - x1) * scale,
-                y + (top - y1) * scale,
-                x + (right - x1) * scale,
-                y + (bottom - y1) * scale,
-            )
-        )
-    return picture, boxes
-
-
-def test_faces_of_twelve_pixels_in_a_picture_of_four_thousand(
-    astronaut: Pixels, grace_hopper: Pixels, cat: Pixels
-) -> None:
+def test_faces_of_twelve_pixels_in_a_picture_of_four_thousand(cat: Pixels) -> None:
     background = cv2.resize(cat, (4000, 500), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     sizes = [12, 12, 14, 12, 16, 12, 24, 12, 60, 12]
-    people = [(astronaut, COLLINS), (grace_hopper, HOPPER)]
-    picture, boxes = group(background, [(*people[i % 2], size) for i, size in enumerate(sizes)])
+    picture, boxes = group_photo(background, sizes)
     photo = upload(picture, "JPEG")
     assert found("never", photo) == []
     faces = found("auto", photo)
@@ -119,18 +74,17 @@ def test_faces_of_twelve_pixels_in_a_picture_of_four_thousand(
 
 
 @pytest.mark.parametrize("share", [0.65, 0.7, 0.8])
-@pytest.mark.parametrize("person", ["astronaut", "grace_hopper"])
-def test_a_face_that_is_larger_than_the_frame(request: pytest.FixtureRequest, person: str, share: float) -> None:
+@pytest.mark.parametrize("person", people())
+def test_a_face_that_is_larger_than_the_frame(person: Person, share: float) -> None:
     """No outline, no hair: only so much of the box as the share says, across and down."""
-    left, top, right, bottom = COLLINS if person == "astronaut" else HOPPER
+    left, top, right, bottom = person.face
     x, y, across, down = (left + right) / 2, (top + bottom) / 2, (right - left) * share, (bottom - top) * share
-    pixels = request.getfixturevalue(person)
-    part = pixels[int(y - down / 2) : int(y + down / 2), int(x - across / 2) : int(x + across / 2)]
+    part = person.pixels[int(y - down / 2) : int(y + down / 2), int(x - across / 2) : int(x + across / 2)]
     large = cv2.resize(part, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     [face] = found("never", upload(large))
     height, width = large.shape[:2]
     # Where the outline lies outside, its box is a guess, and may leave out a chin.
-    assert overlap(face, (0, 0, width, height)) > 0.45
+    assert overlap(face, Box(0, 0, width, height)) > 0.45
     assert (face.landmarks > 0).all()
     assert (face.landmarks < (width, height)).all()
 
