@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
@@ -23,7 +24,7 @@ from faces.image import Header, Picture
 from faces.looks import PATCHES, Look, Tile, closer, farther, mosaics, patches, tiles, turned, whole
 from memory import ImageMemory
 from models.catalog import DetectorSpec
-from runners.errors import RunnerUnavailableError
+from runners.errors import RunnerBusyError, RunnerUnavailableError
 from stages import stage
 from threads import Threads
 
@@ -94,7 +95,9 @@ class Search:
         self._options = options
         self._threads = threads
         self._memory = memory
+        self._at_once = at_once
         self._searches = asyncio.Semaphore(at_once)
+        self._waiting = 0
         self._sign_score = (SIGN_SCORE if options.small_faces != "never" else 1) * detector.score_threshold
         self._told_score = min(options.told_from, detector.score_threshold)
         self._read_score = min(self._sign_score, self._told_score)
@@ -120,15 +123,23 @@ class Search:
             return True
         if order is Order.AREA and len(scene.faces) >= limit:
             return True  # what the whole picture shows is larger than what only a tile does
+        if order is Order.AREA and limit == 1 and wanted == "auto":
+            return True  # to be compared, in most cases, and for that a face of a tile is too small
         return wanted == "auto" and bool(scene.faces) and scene.small < CROWD
 
     async def closer(self, scene: Scene, decode: Callable[[], Picture]) -> Scene:
         """What tiles show, together with what was found before. decode: the picture in full.
 
-        To be called by what holds no memory of images: it waits for some.
+        To be called by what holds no memory of images: it waits for some. Raises RunnerBusyError where as many wait as
+        are searched.
         """
+        if self._waiting >= self._at_once:
+            raise RunnerBusyError(
+                "Too many large pictures are being searched for small faces. Try again in some seconds, or scale the "
+                "picture down."
+            )
         looks_bytes = TILES_AT_ONCE * self.look_bytes
-        async with self._searches, self._memory.hold(scene.header.peak_bytes(1) + looks_bytes) as held:
+        async with self._turn(), self._memory.hold(scene.header.peak_bytes(1) + looks_bytes) as held:
             with stage("decode"):
                 picture = await held.in_thread(self._threads, decode)
             held.shrink(picture.pixels.nbytes + looks_bytes)
@@ -148,6 +159,18 @@ class Search:
                 again = await self._threads.run(self._unsure, scene, rows)
                 rows += await look_at(again, mosaics, TILES_AT_ONCE * PATCHES)
                 return await self._threads.run(partial(self._merged, scene, rows, of_tiles=True))
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        self._waiting += 1
+        try:
+            await self._searches.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._searches.release()
 
     def _tiles(self, scene: Scene) -> list[Tile]:
         return tiles(

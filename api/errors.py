@@ -12,7 +12,7 @@ ApiError                      raised by what a client meets; the packages below 
 └── DeadlineExceededError     504
 
 faces.errors.InputError       422, each with a type of its own
-runners.errors.RunnerError    503 and 504
+runners.errors.RunnerError    429, 503 and 504
 MemoryError                   503
 """
 
@@ -96,6 +96,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     faces.ImageWrongSizeError: Answer(422, "image_wrong_size"),
     faces.FeatureInvalidError: Answer(422, "feature_invalid"),
     faces.FeatureModelMismatchError: Answer(422, "feature_model_mismatch"),
+    runners.RunnerBusyError: Answer(429, headers={"Retry-After": "5"}),
     runners.RunnerUnavailableError: Answer(503, headers=_SOON),
     runners.RunnerTimeoutError: Answer(504),
     MemoryError: Answer(503, headers=_SOON),

@@ -148,10 +148,12 @@ class Settings(BaseSettings):
 
     small_faces: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Whether a picture is searched in tiles for faces that are too small on the detector's canvas. "
-        "`auto`: where the whole picture shows nobody, or a crowd of small faces. `always`: in every picture. `never`: "
-        "only the whole picture is looked at. A picture of 12 megapixels has some 140 tiles, each as much work for the "
-        "detector as a picture of its own.",
+        description="Whether pictures are searched in tiles for faces that are too small on the detector's canvas. "
+        "`auto`: where more than the largest face is asked for, and the whole picture shows nobody, or a crowd of "
+        "small faces. `always`: in every picture. `never`: only the whole picture is looked at. A picture of 12 "
+        "megapixels has 177 tiles, each as much work for the detector as a picture of its own: seconds on a CPU. Not "
+        "more pictures are searched at a time than `FACEBENTO_DECODE_THREADS`, in each API process; as many may wait, "
+        "and one more is answered with 429.",
     )
     smallest_face: int = Field(
         12,

@@ -3,6 +3,7 @@
 RunnerError
 ├── DeviceUnavailableError  at start: CUDA was asked for, and there is none
 ├── RunnerUnavailableError  a runner is starting, stopping, gone or failing
+├── RunnerBusyError         it has as much as it can do of what takes long
 └── RunnerTimeoutError      it did not answer in time
 """
 
@@ -17,6 +18,9 @@ class DeviceUnavailableError(RunnerError, BentoMLConfigException):
 
 
 class RunnerUnavailableError(RunnerError): ...
+
+
+class RunnerBusyError(RunnerError): ...
 
 
 class RunnerTimeoutError(RunnerError): ...

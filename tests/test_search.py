@@ -18,7 +18,7 @@ from PIL import ExifTags, Image
 from faces.detection import Face, Order
 from models.catalog import ModelDescription, describe
 from pipeline import Pipeline
-from runners.errors import RunnerUnavailableError
+from runners.errors import RunnerBusyError, RunnerUnavailableError
 from search import MOST_TILES, TILES_AT_ONCE, SearchOptions
 
 T = TypeVar("T")
@@ -171,6 +171,13 @@ def test_for_the_largest_faces_nobody_looks_at_tiles_once_there_are_enough(runne
     assert sum(runners.batches) > 2
 
 
+def test_for_a_face_to_compare_nobody_looks_at_tiles_unless_told_to(runners: RedSquares) -> None:
+    assert run(runners.pipeline().embed_largest(photo(*TINY))) is None
+    assert run(runners.pipeline().detect(photo(*TINY), Order.AREA, 1)) == []
+    assert runners.batches == [1] * 4
+    assert len(run(runners.pipeline().detect(photo(*TINY), Order.AREA, 2))) == 2
+
+
 def test_a_face_that_fills_the_frame_is_found_from_farther_away(runners: RedSquares) -> None:
     upload = photo((10, 10, 980), size=(1000, 1000))
     [face] = run(runners.pipeline("never").detect(upload, Order.AREA, 1))
@@ -192,17 +199,18 @@ def test_the_largest_pictures_have_no_more_tiles_than_others(runners: RedSquares
 
 def test_a_small_face_is_cut_out_of_the_whole_picture(runners: RedSquares) -> None:
     upload = photo((1500, 800, 16), size=(2600, 1400), fmt="JPEG")
-    found = run(runners.pipeline().embed_largest(upload))
+    pipeline = runners.pipeline("always")
+    found = run(pipeline.embed_largest(upload))
     assert found is not None
     [crops] = runners.crops
     # Half a pixel beside the square would show: the crop's middle is red to its last pixel.
     assert (crops[0, 60:90, 60:90, 0] > 180).all()
-    [(face, _)] = run(runners.pipeline().embed_all(upload, 750))
+    [(face, _)] = run(pipeline.embed_all(upload, 750))
     assert boxes([face]) == boxes([found[0]])
 
 
 def test_two_pictures_are_searched_for_a_comparison(runners: RedSquares) -> None:
-    pipeline = runners.pipeline()
+    pipeline = runners.pipeline("always")
     comparison = run(pipeline.compare(photo(TINY[0]), photo(LARGE)))
     assert [boxes([face]) for face in comparison.faces if face] == [[TINY[0]], [LARGE]]
     assert pipeline.memory.free_bytes == 500_000_000
@@ -224,26 +232,40 @@ def test_searches_wait_for_memory_without_holding_any(runners: RedSquares) -> No
 def test_no_more_pictures_are_searched_at_a_time_than_there_are_threads(
     runners: RedSquares, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of seven two are searched and two wait for them; the others are sent away, and may come again."""
     detect, at_a_time, most = RedSquares.detect, 0, 0
 
     async def slow(self: RedSquares, canvases: NDArray[np.uint8]) -> Floats:
         nonlocal at_a_time, most
-        at_a_time += len(canvases) > 1
+        if len(canvases) == 1:
+            return await detect(self, canvases)
+        at_a_time += 1
         most = max(most, at_a_time)
-        for _ in range(20):  # others come to their turn
-            await asyncio.sleep(0)
-        at_a_time -= len(canvases) > 1
+        if most == 2:
+            two.set()
+        await sent_away.wait()
+        at_a_time -= 1
         return await detect(self, canvases)
 
     monkeypatch.setattr(RedSquares, "detect", slow)
     pipeline = runners.pipeline()
+    two, sent_away = asyncio.Event(), asyncio.Event()
 
     async def scenario() -> list[Any]:
         upload = photo(*TINY)
-        return await asyncio.gather(*(pipeline.detect(upload, Order.CONFIDENCE, 9) for _ in range(5)))
+        tasks = [asyncio.create_task(pipeline.detect(upload, Order.CONFIDENCE, 9)) for _ in range(7)]
+        for early in asyncio.as_completed(tasks):
+            with pytest.raises(RunnerBusyError, match="Try again"):
+                await early
+            if sum(task.done() for task in tasks) == 3:
+                break
+        await two.wait()
+        sent_away.set()
+        return await asyncio.gather(*(task for task in tasks if not task.done()))
 
-    assert [len(each) for each in run(scenario())] == [6] * 5
+    assert [len(each) for each in run(scenario())] == [6] * 4
     assert most == 2
+    assert len(run(pipeline.detect(photo(*TINY), Order.CONFIDENCE, 9))) == 6
 
 
 def test_a_search_that_nobody_waits_for_leaves_its_place(runners: RedSquares) -> None:

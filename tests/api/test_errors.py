@@ -33,6 +33,7 @@ CONTRACT: dict[str, tuple[int, str | None, str | None]] = {
     "ImageWrongSizeError": (422, "image_wrong_size", "body"),
     "FeatureInvalidError": (422, "feature_invalid", "body"),
     "FeatureModelMismatchError": (422, "feature_model_mismatch", "body"),
+    "RunnerBusyError": (429, None, None),
     "RunnerUnavailableError": (503, None, None),
     "RunnerTimeoutError": (504, None, None),
 }
