@@ -95,6 +95,7 @@ class Pipeline:
             search,
             threads=self._threads,
             memory=self.memory,
+            memory_bytes=max_image_memory_bytes,
             at_once=decode_threads,
         )
 
@@ -160,7 +161,10 @@ class Pipeline:
             kept = [picture for picture in pictures if picture is not None]
             kept_bytes = sum(picture.pixels.nbytes for picture in kept) + crops_bytes
             held.shrink(kept_bytes + looks_bytes)
-            scenes = await _all(self._search.first(*each) for each in zip(headers, looks, strict=True))
+            scenes = await _all(
+                self._search.first(header, look, held, turn=turn)
+                for header, (look, turn) in zip(headers, looks, strict=True)
+            )
             del looks
             held.shrink(kept_bytes)
             yield held, scenes, kept
@@ -256,7 +260,7 @@ class Pipeline:
         with blamed_on(upload.field):
             return read_header(upload.read(), max_pixels=self._max_pixels)
 
-    def _read_image(self, upload: Upload, reduction: int, *, keep: bool) -> tuple[Picture | None, Look]:
+    def _read_image(self, upload: Upload, reduction: int, *, keep: bool) -> tuple[Picture | None, tuple[Look, bool]]:
         picture = self._decode(upload, reduction)
         look = self._search.whole(picture)
         return picture if keep else None, look

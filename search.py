@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,8 +21,21 @@ from faces.detection import (
     without_parts,
 )
 from faces.image import Header, Picture
-from faces.looks import PATCHES, Look, Tile, closer, farther, mosaics, patches, tiles, turned, whole
-from memory import ImageMemory
+from faces.looks import (
+    PATCH,
+    Look,
+    Tile,
+    closer,
+    farther,
+    levels,
+    mosaics,
+    patches,
+    patches_across,
+    tiles,
+    turned,
+    whole,
+)
+from memory import Hold, ImageMemory
 from models.catalog import DetectorSpec
 from runners.errors import RunnerBusyError, RunnerUnavailableError
 from stages import stage
@@ -32,15 +45,15 @@ log = logging.getLogger("facebento.pipeline")
 
 Rows = Any  # arrays with a row for each canvas, or for each candidate
 
-# So many faces, or signs of them, that are small on the canvas of the whole picture make a crowd: there may be more.
+# So many faces, or signs of them, that are smaller on the canvas of the whole picture than what is found as a rule make
+# a crowd: there may be more.
 CROWD: Final = 3
-# On that canvas; for each pixel that a face needs to be found.
-SMALL: Final = 2
 # Canvases of one picture that are with the detector at a time: others need not wait for long behind them.
-TILES_AT_ONCE: Final = 4
+CANVASES_AT_ONCE: Final = 4
 MOST_TILES: Final = 200
+MOST_PATCHES: Final = 200
 # Of what the detector needs to be sure of a face, its size and its score: what is no more than a sign of one is looked
-# at once more, enlarged. Finding the smallest faces takes half the tiles so (docs/accuracy.md).
+# at once more, enlarged (docs/decisions/0008-search.md).
 SIGN_SIZE: Final = 0.85
 SIGN_SCORE: Final = 0.2
 
@@ -63,8 +76,8 @@ class Scene:
 
     header: Header
     view: View  # of the whole picture
-    oriented: bool  # whether the file told which side is up
-    rows: Sequence[Rows] = ()  # what read_candidates gave for each canvas
+    turn: bool  # whether each canvas is to be looked at in four turns
+    rows: Sequence[Rows] = ()  # what read_candidates gave for each canvas, after suppression
     faces: Sequence[Face] = ()
     weaker: Sequence[Face] = ()  # than the detector's threshold asks for
     small: int = 0  # faces, and signs of them, that are small on the canvas of the whole picture
@@ -83,6 +96,7 @@ class Search:
         *,
         threads: Threads,
         memory: ImageMemory,
+        memory_bytes: int,
         at_once: int,
     ) -> None:
         """detect: a runner's method, canvases uint8 [n, size, size, 3] -> candidates float32 [n, K, 15].
@@ -93,33 +107,39 @@ class Search:
         self._detector = detector
         self._size = size
         self._options = options
-        self._threads = threads
-        self._memory = memory
-        self._at_once = at_once
-        self._searches = asyncio.Semaphore(at_once)
-        self._waiting = 0
+        self._turns = 4 if options.rotations else 1
+        self._sign_face = round(SIGN_SIZE * detector.smallest_face)
         self._sign_score = (SIGN_SCORE if options.small_faces != "never" else 1) * detector.score_threshold
         self._told_score = min(options.told_from, detector.score_threshold)
         self._read_score = min(self._sign_score, self._told_score)
-        # Twice: as a message to the runner they are copied.
-        self.look_bytes = 2 * 3 * size**2 * (4 if options.rotations else 1)
+        self._patches_across = patches_across(size, detector.smallest_face)
+        self._threads = threads
+        self._memory = memory
+        # Searches last for seconds. With half of the memory at most, they leave others enough to go on.
+        self._memory_of_searches = ImageMemory(memory_bytes // 2)
+        self._at_once = at_once
+        self._searches = asyncio.Semaphore(at_once)
+        self._waiting = 0
+        # A canvas, the one from farther away, and both in all turns and as a message to the runner.
+        self.look_bytes = 3 * size**2 * (2 + 2 * self._turns)
 
-    def whole(self, picture: Picture) -> Look:
-        return whole(picture, self._size)
+    def whole(self, picture: Picture) -> tuple[Look, bool]:
+        """A look at the whole picture, and whether it is to be turned."""
+        return whole(picture, self._size), self._options.rotations and not picture.oriented
 
-    async def first(self, header: Header, look: Look) -> Scene:
-        """What the whole picture shows; from farther away, where that is nobody."""
-        scene = Scene(header, look.views[0][0], look.oriented)
+    async def first(self, header: Header, look: Look, held: Hold, *, turn: bool) -> Scene:
+        """What the whole picture shows; from farther away, where that is nobody. held: memory for it."""
+        scene = Scene(header, look.views[0][0], turn)
         with stage("detect"):
-            scene = await self._look(scene, look)
+            scene = await self._seen(scene, look, held)
             if not scene.faces:
-                scene = await self._look(scene, await self._threads.run(farther, look))
+                scene = await self._seen(scene, await held.in_thread(self._threads, partial(farther, look)), held)
         return scene
 
     def done(self, scene: Scene, order: Order, limit: int) -> bool:
         """Whether tiles are not to be looked at for the faces asked for."""
         wanted = self._options.small_faces
-        if wanted == "never" or not self._tiles(scene):
+        if wanted == "never" or not self._levels(scene):
             return True
         if order is Order.AREA and len(scene.faces) >= limit:
             return True  # what the whole picture shows is larger than what only a tile does
@@ -138,91 +158,115 @@ class Search:
                 "Too many large pictures are being searched for small faces. Try again in some seconds, or scale the "
                 "picture down."
             )
-        looks_bytes = TILES_AT_ONCE * self.look_bytes
-        async with self._turn(), self._memory.hold(scene.header.peak_bytes(1) + looks_bytes) as held:
+        looks_bytes = CANVASES_AT_ONCE * self.look_bytes
+        async with self._turn(scene.header.peak_bytes(1) + looks_bytes) as held:
             with stage("decode"):
                 picture = await held.in_thread(self._threads, decode)
             held.shrink(picture.pixels.nbytes + looks_bytes)
-
-            async def look_at(wanted: Sequence[Tile], show: Callable[..., Look], at_once: int) -> list[Rows]:
-                seen: list[Rows] = []
-                for start in range(0, len(wanted), at_once):
-                    drawn = partial(show, picture, wanted[start : start + at_once], self._size)
-                    look = await held.in_thread(self._threads, drawn)
-                    if look.views:
-                        answers, views = await self._ask(look)
-                        seen += await self._threads.run(self._read, answers, views)
-                return seen
-
             with stage("detect"):
-                rows = [*scene.rows, *await look_at(self._tiles(scene), closer, TILES_AT_ONCE)]
-                again = await self._threads.run(self._unsure, scene, rows)
-                rows += await look_at(again, mosaics, TILES_AT_ONCE * PATCHES)
-                return await self._threads.run(partial(self._merged, scene, rows, of_tiles=True))
+                scene = await self._looks(scene, self._shows(scene, picture), held)
+                again = await held.in_thread(self._threads, partial(self._unsure, scene))
+                return await self._looks(scene, self._second_looks(picture, again), held)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _turn(self, size: int) -> AsyncIterator[Hold]:
+        """A place among the pictures that are searched, and memory for one."""
         self._waiting += 1
         try:
-            await self._searches.acquire()
+            with stage("wait"):
+                await self._searches.acquire()
         finally:
             self._waiting -= 1
         try:
-            yield
+            async with self._memory_of_searches.hold(size), self._memory.hold(size) as held:
+                yield held
         finally:
             self._searches.release()
 
-    def _tiles(self, scene: Scene) -> list[Tile]:
-        return tiles(
+    def _levels(self, scene: Scene) -> list[int]:
+        return levels(
             scene.view.width,
             scene.view.height,
             self._size,
-            face=round(SIGN_SIZE * self._detector.smallest_face),
+            face=self._sign_face,
             smallest=self._options.smallest_face,
-            most=MOST_TILES,
+            most=MOST_TILES // self._turns,
         )
 
-    async def _look(self, scene: Scene, look: Look) -> Scene:
-        answers, views = await self._ask(look)
+    def _shows(self, scene: Scene, picture: Picture) -> Iterator[Callable[[], Look]]:
+        """What draws each of the looks closer, and the one from farther away where it was not needed before."""
+        if scene.faces:
+            yield lambda: farther(whole(picture, self._size))
+        view = scene.view
+        wanted = tiles(view.width, view.height, self._levels(scene), self._size, face=self._sign_face)
+        for some in _portions(wanted, max(1, CANVASES_AT_ONCE // self._turns)):
+            yield partial(closer, picture, some, self._size)
 
-        def merged() -> Scene:
-            return self._merged(scene, [*scene.rows, *self._read(answers, views)], of_tiles=False)
+    def _second_looks(self, picture: Picture, again: Sequence[Tile]) -> Iterator[Callable[[], Look]]:
+        across = self._patches_across
+        for some in _portions(again, max(1, CANVASES_AT_ONCE // self._turns) * across**2):
+            yield partial(mosaics, picture, some, self._size, across=across)
 
-        return await self._threads.run(merged)
+    async def _seen(self, scene: Scene, look: Look, held: Hold) -> Scene:
+        """The scene with what one look at the whole shows."""
+        answers, views = await self._ask(scene, look, held)
 
-    async def _ask(self, look: Look) -> tuple[Rows, list[list[View]]]:
+        def seen() -> Scene:
+            return self._merged(scene, self._read(answers, views), of_tiles=False)
+
+        return await held.in_thread(self._threads, seen)
+
+    async def _looks(self, scene: Scene, shows: Iterable[Callable[[], Look]], held: Hold) -> Scene:
+        """The scene with what looks at its parts show. shows: draws them, on a thread, one after the other."""
+        rows: list[Rows] = []
+        for show in shows:
+            look = await held.in_thread(self._threads, show)
+            if look.views:
+                answers, views = await self._ask(scene, look, held)
+                rows += await held.in_thread(self._threads, partial(self._read, answers, views))
+        return await held.in_thread(self._threads, partial(self._merged, scene, rows, of_tiles=True))
+
+    async def _ask(self, scene: Scene, look: Look, held: Hold) -> tuple[Rows, list[list[View]]]:
         """The detector's answer for each canvas, and what the canvas shows."""
-        if self._options.rotations and not look.oriented:
-            look = await self._threads.run(turned, look)
+        if scene.turn:
+            look = await held.in_thread(self._threads, partial(turned, look))
         return await self._detect(look.canvases), look.views
 
     def _read(self, answers: Rows, views: list[list[View]]) -> list[Rows]:
         if not all(usable(candidates, self._read_score) for candidates in answers):
             log.error("the detector answered numbers that are not finite: its model or device fails")
             raise RunnerUnavailableError("The detector failed: it answered no numbers. See the service's log.")
-        return [
+        found = [
             read_candidates(candidates, view, score_threshold=self._read_score)
             for candidates, shown in zip(answers, views, strict=True)
             for view in shown
         ]
+        # Once for each canvas, so that those of many take no memory; and once more for all of them, in _merged.
+        return [suppress([rows], iou_threshold=self._detector.iou_threshold) for rows in found]
 
-    def _unsure(self, scene: Scene, rows: list[Rows]) -> list[Tile]:
+    def _unsure(self, scene: Scene) -> list[Tile]:
         """The patches in which there may be faces that are too small to be told from what looks like one."""
-        best = suppress(rows, iou_threshold=self._detector.iou_threshold)
+        best = suppress(scene.rows, iou_threshold=self._detector.iou_threshold)
         signs = best[(best[:, 4] > self._sign_score) & (best[:, 4] <= self._detector.score_threshold)]
-        return patches(signs, scene.view.width, scene.view.height, most=MOST_TILES)
+        largest = self._size / self._patches_across / PATCH
+        return patches(signs, scene.view.width, scene.view.height, largest=largest, most=MOST_PATCHES)
 
-    def _merged(self, scene: Scene, rows: list[Rows], *, of_tiles: bool) -> Scene:
-        """The scene with what all its canvases showed."""
+    def _merged(self, scene: Scene, more: Sequence[Rows], *, of_tiles: bool) -> Scene:
+        """The scene with what more canvases showed."""
         threshold, view = self._detector.score_threshold, scene.view
-        best = suppress(rows, iou_threshold=self._detector.iou_threshold)
+        rows = [*scene.rows, *more]
+        best = rows[0] if len(rows) == 1 else suppress(rows, iou_threshold=self._detector.iou_threshold)
         sure = best[best[:, 4] > threshold]
         weaker = best[(best[:, 4] > self._told_score) & (best[:, 4] <= threshold)]
-        small = SMALL * self._detector.smallest_face * view.across
+        small = longer_sides(best[best[:, 4] > self._sign_score]) < self._detector.smallest_face * view.across
         return replace(
             scene,
             rows=rows,
             faces=read_faces(without_parts(sure) if of_tiles else sure, width=view.width, height=view.height),
             weaker=read_faces(weaker, width=view.width, height=view.height),
-            small=int((longer_sides(best[best[:, 4] > self._sign_score]) < small).sum()),
+            small=int(small.sum()),
         )
+
+
+def _portions(every: Sequence[Tile], count: int) -> Iterator[Sequence[Tile]]:
+    return (every[start : start + count] for start in range(0, len(every), count))

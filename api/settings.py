@@ -98,13 +98,13 @@ class Settings(BaseSettings):
     )
     detector_batch_size: int = Field(
         16,
-        ge=1,
+        ge=2,  # BentoML takes no less
         le=256,
         description="The most images in one batch of the detector. On a GPU, larger ones raise throughput, latency and "
         "GPU memory.",
     )
     embedder_batch_size: int = Field(
-        32, ge=1, le=1024, description="The most faces in one batch of the embedder; the trade-off is the same."
+        32, ge=2, le=1024, description="The most faces in one batch of the embedder; the trade-off is the same."
     )
     max_in_flight: int = Field(
         512,

@@ -165,8 +165,11 @@ def _inside(near: NDArray[np.float64], far: NDArray[np.float64], rectangle: Rect
 
 
 def _lean(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how many degrees the way from mouth to eyes leans from straight up. landmarks: [m, 5, 2]."""
-    up = landmarks[:, :2].mean(axis=1) - landmarks[:, 3:].mean(axis=1)
+    """By how many degrees the way from mouth to eyes leans from straight up; 0 where they are in one place.
+
+    landmarks: [m, 5, 2].
+    """
+    up = landmarks[:, :2].mean(axis=1) - landmarks[:, 3:].mean(axis=1) - (0, 1e-9)
     lean: NDArray[np.float64] = np.degrees(np.abs(np.arctan2(up[:, 0], -up[:, 1])))
     return lean
 

@@ -18,13 +18,12 @@ from faces.image import Picture
 FARTHER: Final = 4
 # From one level of tiles to the next, and to the whole picture.
 MOST_CLOSER: Final = 4
-# A tile can miss nothing that is not there: in one whose pixels differ by less than this there is no face to see.
-CONTRAST: Final = 16
-# A patch is so many times as wide as the face that may be in it, and so many of them fill a canvas, across and down. On
-# a canvas of 640 the face has 53 pixels there.
-_PATCH: Final = 4
-_PATCHES: Final = 3
-PATCHES: Final = _PATCHES**2
+# There is no face to see where nothing stands out: where the means of squares of 8 x 8 pixels, of which a face has nine
+# or more, differ by less than this from their neighbours', of 255.
+CONTRAST: Final = 8
+_SQUARE: Final = 8
+# A patch is so many times as wide as the face that may be in it.
+PATCH: Final = 4
 # Pixels of the canvas: a box that comes so near to where a tile or patch ends may be cut there.
 _EDGE: Final = 2
 # With so little to gain, the whole picture was enough.
@@ -46,13 +45,12 @@ class Look:
 
     canvases: NDArray[np.uint8]  # [n, size, size, 3]
     views: list[list[View]]  # for each canvas what it shows, which is one thing mostly
-    oriented: bool  # whether the file told which side of the picture is up
 
 
 def whole(picture: Picture, size: int) -> Look:
     """The picture in the top left corner of a black canvas."""
     canvas, view = letterbox(picture, size)
-    return Look(canvas[None], [[view]], picture.oriented)
+    return Look(canvas[None], [[view]])
 
 
 def farther(look: Look) -> Look:
@@ -64,57 +62,71 @@ def farther(look: Look) -> Look:
         cv2.resize(canvas, (inner, inner), dst=shrunk[:inner, :inner], interpolation=cv2.INTER_AREA)
     by = size / inner
     views = [[replace(view, across=view.across * by, down=view.down * by) for view in views] for views in look.views]
-    return Look(far, views, look.oriented)
+    return Look(far, views)
 
 
 def closer(picture: Picture, wanted: Sequence[Tile], size: int) -> Look:
-    """A canvas for each of the tiles that show anything. picture: decoded in full."""
+    """A canvas for each of the tiles in which anything stands out. picture: decoded in full."""
     canvases: list[NDArray[np.uint8]] = []
     views = []
     for tile in wanted:
-        part = _part(picture, tile)
-        if int(part.max()) - int(part.min()) < CONTRAST:
-            continue
-        canvases.append(np.zeros((size, size, 3), np.uint8))
-        views.append([_show(picture, tile, canvases[-1], left=0, top=0, size=size)])
-    return Look(np.array(canvases, np.uint8).reshape(-1, size, size, 3), views, picture.oriented)
+        canvas = np.zeros((size, size, 3), np.uint8)
+        view = _show(picture, tile, canvas, left=0, top=0, size=size)
+        if _stands_out(canvas):
+            canvases.append(canvas)
+            views.append([view])
+    return Look(np.array(canvases, np.uint8).reshape(-1, size, size, 3), views)
 
 
-def patches(signs: NDArray[np.float64], width: int, height: int, *, most: int) -> list[Tile]:
+def _stands_out(canvas: NDArray[np.uint8]) -> bool:
+    squares = max(1, len(canvas) // _SQUARE)
+    means = cv2.resize(canvas, (squares, squares), interpolation=cv2.INTER_AREA)
+    around = np.ones((3, 3), np.uint8)
+    return bool((cv2.dilate(means, around).astype(int) - cv2.erode(means, around)).max() >= CONTRAST)
+
+
+def patches_across(size: int, face: int) -> int:
+    """How many patches a canvas has, across and down, if a face is to have nearly twice `face` pixels there."""
+    return max(1, round(size / (PATCH * 1.9 * face)))
+
+
+def patches(signs: NDArray[np.float64], width: int, height: int, *, largest: float, most: int) -> list[Tile]:
     """Parts of a picture to be looked at once more, each around what may be a face, and not twice around the same.
 
     signs: float64 [m, 15] as read_candidates gives them; the first ones count where there would be more than `most`.
-    width, height: of the picture, in pixels; what has its middle outside is nothing to look at.
+    width, height: of the picture, in pixels; what has its middle outside is nothing to look at, nor is what is larger
+    than `largest`, since a patch would not enlarge it.
     """
     chosen: list[Tile] = []
     for left, top, right, bottom in signs[:, :4].tolist():
         face, x, y = max(1, right - left, bottom - top), (left + right) / 2, (top + bottom) / 2
+        if face > largest or not (0 <= x < width and 0 <= y < height):
+            continue
         known = any(
             abs(x - each.left - each.side / 2) + face < each.side / 2
             and abs(y - each.top - each.side / 2) + face < each.side / 2
-            and each.side < 2 * _PATCH * face
+            and each.side < 2 * PATCH * face
             for each in chosen
         )
-        if known or not (0 <= x < width and 0 <= y < height):
-            continue
-        side = round(_PATCH * face)
-        chosen.append(Tile(max(0, round(x - side / 2)), max(0, round(y - side / 2)), side))
-        if len(chosen) == most:
-            break
+        if not known:
+            side = round(PATCH * face)
+            chosen.append(Tile(max(0, round(x - side / 2)), max(0, round(y - side / 2)), side))
+            if len(chosen) == most:
+                break
     return chosen
 
 
-def mosaics(picture: Picture, wanted: Sequence[Tile], size: int) -> Look:
-    """The patches, several on a canvas. picture: decoded in full."""
-    cell = size // _PATCHES
-    count = -(-len(wanted) // PATCHES)
+def mosaics(picture: Picture, wanted: Sequence[Tile], size: int, *, across: int) -> Look:
+    """The patches, `across` by `across` on a canvas. picture: decoded in full."""
+    cell = size // across
+    count = -(-len(wanted) // across**2)
     canvases = np.zeros((count, size, size, 3), np.uint8)
     views: list[list[View]] = [[] for _ in range(count)]
     for number, patch in enumerate(wanted):
-        canvas, place = divmod(number, PATCHES)
-        row, column = divmod(place, _PATCHES)
+        canvas, place = divmod(number, across**2)
+        row, column = divmod(place, across)
         views[canvas].append(_show(picture, patch, canvases[canvas], left=column * cell, top=row * cell, size=cell))
-    return Look(canvases, views, picture.oriented)
+    return Look(canvases, views)
 
 
 def _part(picture: Picture, tile: Tile) -> NDArray[np.uint8]:
@@ -153,37 +165,52 @@ def turned(look: Look) -> Look:
     """Each canvas in four turns. Only what stands upright in one of them counts in it."""
     canvases = [np.rot90(look.canvases, turns, axes=(1, 2)) for turns in range(4)]
     views = [[replace(view, turns=turns, upright=True) for view in views] for turns in range(4) for views in look.views]
-    return Look(np.concatenate(canvases), views, look.oriented)
+    return Look(np.concatenate(canvases), views)
 
 
-def tiles(width: int, height: int, size: int, *, face: int, smallest: float, most: int) -> list[Tile]:
-    """The parts of a picture in which faces of `smallest` pixels fill at least `face` pixels of a canvas.
+def levels(width: int, height: int, size: int, *, face: int, smallest: float, most: int) -> list[int]:
+    """The sides of the tiles in which faces of `smallest` pixels fill at least `face` pixels of a canvas.
 
-    width, height: of the picture, in pixels. size: of the canvas. From the closest level outward, each at most four
-    times as far as the one before, up to the whole picture, which is not among them. Neighbours overlap by so much that
-    what the border of one cuts is whole in the next one, or large enough in the level that is farther away. Where that
-    would be more than `most`, faces have to be larger to be found. Empty where the whole picture shows (all but) as
-    much as the closest level would.
+    width, height: of the picture, in pixels. size: of the canvas; face may be an eighth of it, and counts as that where
+    it is more. From the closest level outward, each at most four times as far as the one before, up to the whole
+    picture, which is not among them. Where that would be more than `most` tiles, faces have to be larger to be found.
+    Empty where the whole picture shows (all but) as much as the closest level would.
     """
+    face = min(face, size // 8)
     from_afar = size / max(width, height)
     closest = face / smallest
     while closest > _LEAST_CLOSER * from_afar:
-        levels = math.ceil(math.log(closest / from_afar, MOST_CLOSER))
-        step = (closest / from_afar) ** (1 / levels)
-        sides = [round(size / closest * step**level) for level in range(levels)]
-        overlap = min(0.5, MOST_CLOSER * face / size)
-        found = [tile for side in sides for tile in _level(width, height, side, overlap=round(side * overlap))]
-        if len(found) <= most:
-            return found
+        count = math.ceil(math.log(closest / from_afar, MOST_CLOSER))
+        step = (closest / from_afar) ** (1 / count)
+        sides = [round(size / closest * step**level) for level in range(count)]
+        counts = (_count(width, side, size, face) * _count(height, side, size, face) for side in sides)
+        if sum(counts) <= most:
+            return sides
         closest *= 0.95
     return []
 
 
-def _level(width: int, height: int, side: int, *, overlap: int) -> list[Tile]:
-    return [Tile(left, top, side) for top in _starts(height, side, overlap) for left in _starts(width, side, overlap)]
+def tiles(width: int, height: int, sides: Sequence[int], size: int, *, face: int) -> list[Tile]:
+    """Tiles of those sides, as levels gave them for the same numbers, which cover the picture.
+
+    Neighbours overlap by so much that what the border of one cuts is whole in the next one, or large enough in the
+    level that is farther away.
+    """
+    face = min(face, size // 8)
+    return [
+        Tile(left, top, side)
+        for side in sides
+        for top in _starts(height, side, size, face)
+        for left in _starts(width, side, size, face)
+    ]
 
 
-def _starts(length: int, side: int, overlap: int) -> list[int]:
+def _starts(length: int, side: int, size: int, face: int) -> list[int]:
     """Where the tiles begin that cover a length, evenly."""
-    count = 1 if length <= side else 1 + math.ceil((length - side) / (side - overlap))
+    count = _count(length, side, size, face)
     return [round(number * (length - side) / max(1, count - 1)) for number in range(count)]
+
+
+def _count(length: int, side: int, size: int, face: int) -> int:
+    overlap = round(side * MOST_CLOSER * face / size)
+    return 1 if length <= side else 1 + math.ceil((length - side) / (side - overlap))

@@ -8,17 +8,24 @@ from numpy.typing import NDArray
 
 from faces.detection import View, read_candidates
 from faces.image import Picture
-from faces.looks import PATCHES, Look, Tile, closer, farther, mosaics, patches, tiles, turned, whole
+from faces.looks import Look, Tile, closer, farther, levels, mosaics, patches, patches_across, tiles, turned, whole
 
 SIZE = 64
 Rows = NDArray[np.float64]
 
 
-def picture(width: int, height: int, *, oriented: bool = False) -> Picture:
+def cover(
+    width: int, height: int, size: int = 640, *, face: int = 24, smallest: float = 12, most: int = 200
+) -> list[Tile]:
+    sides = levels(width, height, size, face=face, smallest=smallest, most=most)
+    return tiles(width, height, sides, size, face=face)
+
+
+def picture(width: int, height: int) -> Picture:
     """Each place has a colour of its own, as far as 8 bits go."""
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     pixels = np.stack([x % 256, y % 256, (x // 8 + y // 8) % 256], axis=-1).astype(np.uint8)
-    return Picture(pixels, width, height, oriented=oriented)
+    return Picture(pixels, width, height)
 
 
 def row(box: tuple[float, float, float, float], score: float = 0.9) -> NDArray[np.float32]:
@@ -47,51 +54,56 @@ def read(view: View, box: tuple[float, float, float, float]) -> Rows:
 sides = st.integers(1, 3000)
 
 
-@given(sides, sides, st.integers(4, 30), st.data())
+@given(st.tuples(sides, sides), st.sampled_from([64, 320, 640]), st.integers(2, 100), st.integers(4, 30), st.data())
 def test_a_face_is_whole_in_some_tile_or_large_enough_farther_away(
-    width: int, height: int, smallest: int, data: st.DataObject
+    extent: tuple[int, int], size: int, face: int, smallest: int, data: st.DataObject
 ) -> None:
     """Of every size from the smallest on, and wherever it lies: so large on a canvas that the detector finds it."""
-    wanted = 12
-    found = tiles(width, height, 640, face=wanted, smallest=smallest, most=10_000)
-    side = data.draw(st.floats(smallest, max(smallest, min(width, height))))
-    if side > min(width, height):
+    width, height = extent
+    found = cover(width, height, size, face=face, smallest=smallest, most=10**9 if size == 640 else 2000)
+    closest = min((tile.side for tile in found), default=max(width, height))
+    wanted = min(face, size // 8)  # on the canvas
+    least = max(smallest, wanted * closest / size)  # where there are as many tiles as there may be
+    if least > min(width, height):
         return
+    side = data.draw(st.floats(least, min(width, height)))
     left = data.draw(st.floats(0, width - side))
     top = data.draw(st.floats(0, height - side))
     shown = [
-        640 / tile.side
+        size / tile.side
         for tile in found
         if tile.left <= left
         and tile.top <= top
         and left + side <= tile.left + tile.side
         and top + side <= tile.top + tile.side
     ]
-    closest = max([640 / max(width, height), *shown])
-    # 1.25: from where on tiles are worth it.
-    assert closest * side > wanted / 1.25 - 0.2
+    # 1.25: from where on tiles are worth it. Sides and overlaps are whole pixels.
+    assert max([size / max(width, height), *shown]) * side > wanted / 1.25 * 0.97 - 0.2
 
 
-@given(sides, sides, st.integers(4, 30))
-def test_tiles_lie_in_the_picture_and_are_not_too_many(width: int, height: int, smallest: int) -> None:
-    found = tiles(width, height, 640, face=24, smallest=smallest, most=50)
+@given(sides, sides, st.sampled_from([64, 640]), st.integers(2, 640), st.integers(4, 1000))
+def test_tiles_lie_in_the_picture_and_are_not_too_many(
+    width: int, height: int, size: int, face: int, smallest: int
+) -> None:
+    found = cover(width, height, size, face=face, smallest=smallest, most=50)
     assert len(found) <= 50
     assert len(set(found)) == len(found)
     for tile in found:
+        assert tile.side > 0
         assert 0 <= tile.left <= max(0, width - tile.side)
         assert 0 <= tile.top <= max(0, height - tile.side)
 
 
 def test_a_large_picture_has_tiles_of_two_levels() -> None:
-    found = tiles(4000, 3000, 640, face=24, smallest=12, most=200)
+    found = cover(4000, 3000)
     assert sorted({tile.side for tile in found}) == [320, 1131]  # 12 pixels become 24; the level between is their mean
     assert [sum(tile.side == side for tile in found) for side in (320, 1131)] == [15 * 11, 4 * 3]
 
 
 def test_a_picture_that_the_canvas_shows_as_well_has_no_tiles() -> None:
-    assert tiles(320, 200, 640, face=24, smallest=12, most=200) == []
-    assert tiles(390, 200, 640, face=24, smallest=12, most=200) == []  # 1.6 times as large; 2 would be little more
-    assert tiles(500, 200, 640, face=24, smallest=12, most=200) != []
+    assert cover(320, 200) == []
+    assert cover(390, 200) == []  # 1.6 times as large; 2 would be little more
+    assert cover(500, 200) != []
 
 
 @pytest.mark.parametrize("tile", [Tile(0, 0, 40), Tile(30, 20, 40), Tile(160, 60, 40), Tile(150, 50, 100)])
@@ -132,8 +144,9 @@ def test_what_a_tile_cuts_is_left_to_others(tile: Tile, box: tuple[float, float,
 
 def test_a_tile_with_nothing_in_it_is_passed_over() -> None:
     pixels = np.full((100, 200, 3), 90, np.uint8)
-    pixels[:40, :40] += np.random.default_rng(0).integers(0, 15, (40, 40, 3), np.uint8)  # as a sensor's noise
-    pixels[70, 170] = 110
+    pixels[:40, :40] += np.random.default_rng(0).integers(0, 12, (40, 40, 3), np.uint8)  # as a sensor's noise
+    pixels[:, 80:120] += (np.arange(100, dtype=np.uint8) // 4)[:, None, None]  # as a sky
+    pixels[70:80, 170:180] = 110
     image = Picture(pixels, 200, 100)
     look = closer(image, [Tile(0, 0, 40), Tile(80, 20, 40), Tile(150, 60, 40)], SIZE)
     assert len(look.canvases) == 1
@@ -163,7 +176,7 @@ def test_a_turned_canvas_is_read_where_it_lay(turns: int) -> None:
     [view] = look.views[turns]
     assert (view.turns, view.upright) == (turns, True)
     # A bright spot of the upright canvas, wherever it went.
-    marked = Look(np.zeros((1, SIZE, SIZE, 3), np.uint8), [[view]], oriented=False)
+    marked = Look(np.zeros((1, SIZE, SIZE, 3), np.uint8), [[view]])
     marked.canvases[0, 5:9, 20:30] = 255
     rows, columns = np.nonzero(turned(marked).canvases[turns, :, :, 0])
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
@@ -185,21 +198,30 @@ def test_of_four_turns_each_has_its_own_faces(lean: float, counts: bool) -> None
 
 def test_signs_of_faces_are_looked_at_together_where_they_are_near() -> None:
     boxes = [(100, 100, 112, 114), (104, 103, 116, 117), (300, 200, 320, 220), (-30, 50, -10, 70), (101, 101, 103, 103)]
-    signs = np.concatenate([row(box).astype(np.float64) for box in boxes])
-    found = patches(signs, 400, 300, most=10)
-    # The second lies well inside the first one's patch; the fourth outside the picture; the last is another size.
+    signs = np.concatenate([row(box).astype(np.float64) for box in [*boxes, (10, 10, 61, 61)]])
+    found = patches(signs, 400, 300, largest=50, most=10)
+    # The second lies well inside the first one's patch; the fourth outside the picture; the fifth is another size, and
+    # the last one no smaller on its tile than it would be in a patch.
     assert [(tile.left, tile.top, tile.side) for tile in found] == [(78, 79, 56), (270, 170, 80), (98, 98, 8)]
-    assert patches(signs, 400, 300, most=1) == found[:1]
+    assert patches(signs, 400, 300, largest=50, most=1) == found[:1]
+
+
+@pytest.mark.parametrize(
+    ("size", "face", "across"), [(640, 28, 3), (640, 24, 4), (320, 28, 2), (640, 96, 1), (64, 28, 1)]
+)
+def test_a_patch_enlarges_its_face_to_what_is_found_as_a_rule(size: int, face: int, across: int) -> None:
+    assert patches_across(size, face) == across
+    assert across == 1 or size / across / 4 > 1.4 * face
 
 
 @given(st.lists(st.tuples(st.integers(0, 140), st.integers(0, 40), st.integers(10, 60)), min_size=1, max_size=30))
 def test_each_patch_of_a_mosaic_is_read_by_itself(places: list[tuple[int, int, int]]) -> None:
     image = picture(200, 100)
     wanted = [Tile(*place) for place in places]
-    look = mosaics(image, wanted, 63)
-    assert len(look.canvases) == len(look.views) == -(-len(wanted) // PATCHES)
+    look = mosaics(image, wanted, 63, across=3)
+    assert len(look.canvases) == len(look.views) == -(-len(wanted) // 9)
     for number, tile in enumerate(wanted):
-        canvas, place = divmod(number, PATCHES)
+        canvas, place = divmod(number, 9)
         view = look.views[canvas][place]
         x, y = tile.left + tile.side / 2, tile.top + tile.side / 2
         box = seen(view, (x - 2, y - 2, x + 2, y + 2))
