@@ -98,3 +98,8 @@ class BatchMismatchError(ModelError):
 
 class PackingError(ModelError):
     pass
+
+
+def first_line(error: Exception) -> str:
+    """What another library says, without the pages that it may add."""
+    return str(error).strip().partition("\n")[0]

@@ -1,12 +1,12 @@
 """An ONNX file as published -> a network in a current opset with free rows, known to fit its description."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto, helper, shape_inference, version_converter
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from onnx import TensorProto, external_data_helper, helper, shape_inference, version_converter
 
-from models.errors import GraphMismatchError
+from models.errors import GraphMismatchError, first_line
 from models.rows import ROWS, free_rows
 
 # The opset that older files are converted to: recent enough for every operator that preparation adds.
@@ -23,7 +23,7 @@ def read(source: bytes) -> onnx.ModelProto:
         raise GraphMismatchError("the file is not an ONNX model: it can't be parsed") from error
     if not network.graph.node:
         raise GraphMismatchError("the file is not an ONNX model: it holds no graph")
-    if any(weights.data_location == TensorProto.EXTERNAL for weights in network.graph.initializer):
+    if any(map(external_data_helper.uses_external_data, _tensors(network))):
         raise GraphMismatchError("the graph keeps its weights in a separate file: export it with the weights inside")
     weights = {each.name for each in network.graph.initializer}
     inputs = [each for each in network.graph.input if each.name not in weights]
@@ -59,16 +59,27 @@ def fit(
     graph.ClearField("value_info")
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
-    fitted = free_rows(fitted, {name for name, shape in outputs if len(shape) == 2})
     try:
+        fitted = free_rows(fitted, {name for name, shape in outputs if len(shape) == 2})
         fitted = shape_inference.infer_shapes(fitted, strict_mode=True, data_prop=True)
     except shape_inference.InferenceError as error:
         raise GraphMismatchError(
-            f"the graph does not work for an input of [n, 3, {size}, {size}]: {_first_line(error)}"
+            f"the graph does not work for an input of [n, 3, {size}, {size}]: {first_line(error)}"
         ) from error
     for name, shape in outputs:
         _check_output(fitted, name, shape)
     return fitted
+
+
+def _tensors(message: Message) -> Iterator[TensorProto]:
+    """Every tensor in a model: weights, constants, what sparse ones consist of; also in subgraphs and functions."""
+    if isinstance(message, TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in [value] if isinstance(value, Message) else value:
+                yield from _tensors(each)
 
 
 def _modern(network: onnx.ModelProto) -> onnx.ModelProto:
@@ -77,12 +88,14 @@ def _modern(network: onnx.ModelProto) -> onnx.ModelProto:
         _normalise_by_channels(network.graph)
         try:
             network = version_converter.convert_version(network, OPSET)
-        except (RuntimeError, version_converter.ConvertError) as error:
+        except (RuntimeError, version_converter.ConvertError, shape_inference.InferenceError) as error:
             raise GraphMismatchError(
-                f"the graph can't be converted from opset {own} to {OPSET}: {_first_line(error)}. "
+                f"the graph can't be converted from opset {own} to {OPSET}: {first_line(error)}. "
                 f"Export it with opset {OPSET}"
             ) from error
-    network.ir_version = max(network.ir_version, helper.find_min_ir_version_for(network.opset_import))
+    # Other domains than the standard ones, and opsets that came after this onnx, are left to onnxruntime to refuse.
+    least = helper.find_min_ir_version_for(network.opset_import, ignore_unknown=True)
+    network.ir_version = max(network.ir_version, least)
     return network
 
 
@@ -93,7 +106,7 @@ def _normalise_by_channels(graph: onnx.GraphProto) -> None:
     """
     sides = {weights.name: len(weights.dims) for weights in graph.initializer}
     for node in graph.node:
-        if node.op_type == "BatchNormalization" and sides.get(node.input[1]) == 1:
+        if node.op_type == "BatchNormalization" and any(sides.get(scale) == 1 for scale in node.input[1:2]):
             for attribute in node.attribute:
                 if attribute.name == "spatial":
                     attribute.i = 1
@@ -137,7 +150,3 @@ def _told(shape: tuple[int | None, ...] | None) -> str:
     if shape is None:
         return "no shape"
     return f"[{', '.join('free' if side is None else str(side) for side in shape)}]"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -11,8 +11,10 @@ from onnx import checker, compose, helper, parser, shape_inference
 from models import dlib, network
 from models.catalog import InputSpec, ModelDescription
 from models.decoding import DECODINGS
-from models.errors import GraphMismatchError
+from models.errors import GraphMismatchError, first_line
 from models.tail import Tail, normalisation
+
+CORE = "network/"
 
 
 def prepare(description: ModelDescription, source: bytes) -> onnx.ModelProto:
@@ -24,35 +26,49 @@ def prepare(description: ModelDescription, source: bytes) -> onnx.ModelProto:
 
     GraphMismatchError where the file does not fit the description, WeightsError for a broken dlib file.
     """
+    return prepared(description, read(description, source))
+
+
+def read(description: ModelDescription, source: bytes) -> onnx.ModelProto:
+    """The network in the bytes of the source file, as it was published, in a current opset. Errors as of `prepare`."""
+    return dlib.network(source) if description.format == "dlib" else network.read(source)
+
+
+def prepared(description: ModelDescription, raw: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph that is served, from what `read` has read."""
     size = description.input.size
-    raw = dlib.network(source) if description.format == "dlib" else network.read(source)
     names, tail = _ending(description, raw)
     fitted = network.fit(
         raw, size, list(zip(names, tail.heads.values(), strict=True)), resizable=description.detector is not None
     )
     # A prefix of its own keeps the network's names apart from those of front and tail.
-    core = compose.add_prefix(fitted, "network/")
+    core = compose.add_prefix(fitted, CORE)
     front = _front(description, core)
     back = _model(tail.graph(), core)
     try:
         joined = compose.merge_models(front, core, io_map=[("pixels", core.graph.input[0].name)])
-        prepared = compose.merge_models(
+        whole = compose.merge_models(
             joined,
             back,
-            io_map=[(f"network/{name}", head) for name, head in zip(names, tail.heads, strict=True)],
+            io_map=[(f"{CORE}{name}", head) for name, head in zip(names, tail.heads, strict=True)],
             inputs=[front.graph.input[0].name],
             outputs=[tail.output],
             name=description.id,
             producer_name="facebento",
         )
-        prepared.ClearField("opset_import")
-        prepared.opset_import.extend(core.opset_import)
-        _drop_idle_weights(prepared.graph)
-        prepared = shape_inference.infer_shapes(prepared, strict_mode=True, data_prop=True)
-        checker.check_model(prepared, full_check=True)
+        whole.ClearField("opset_import")
+        whole.opset_import.extend(core.opset_import)
+        _drop_idle_weights(whole.graph)
+        whole = shape_inference.infer_shapes(whole, strict_mode=True, data_prop=True)
+        checker.check_model(whole, full_check=True)
     except (ValueError, checker.ValidationError, shape_inference.InferenceError) as error:
-        raise GraphMismatchError(f"the graph of {description.id} can't be prepared: {error}") from error
-    return prepared
+        raise GraphMismatchError(f"the graph of {description.id} can't be prepared: {first_line(error)}") from error
+    return whole
+
+
+def heads(description: ModelDescription, raw: onnx.ModelProto) -> list[str]:
+    """The outputs of the network that count. In the prepared graph they are called so behind `CORE`."""
+    return list(_ending(description, raw)[0])
 
 
 def _ending(description: ModelDescription, raw: onnx.ModelProto) -> tuple[tuple[str, ...], Tail]:

@@ -22,7 +22,8 @@ from models.errors import (
     ModelNotStoredError,
 )
 from models.licence import Acceptance
-from models.prepare import prepare
+from models.prepare import prepared, read
+from models.single import check_one
 from models.store import StoredModel, storage_errors
 
 Tell = Callable[[str], None]
@@ -85,7 +86,7 @@ def import_model(file: Path, description_file: Path, tell: Tell, *, accept_licen
     return _save(own.description, own.prepare(tell), tell, accepted)
 
 
-def _undamaged(description: ModelDescription, tell: Callable[[str], None]) -> StoredModel | None:
+def _undamaged(description: ModelDescription, tell: Tell) -> StoredModel | None:
     try:
         present = store.find(description.id)
         present.verify()
@@ -115,7 +116,10 @@ def _fetch(description: ModelDescription, come_from: str | None, tell: Tell) -> 
 
 def _prepare(description: ModelDescription, source: bytes, tell: Tell) -> bytes:
     tell(f"{description.id}: preparing")
-    graph: bytes = prepare(description, source).SerializeToString()
+    raw = read(description, source)
+    model = prepared(description, raw)
+    check_one(description, raw, model)
+    graph: bytes = model.SerializeToString()
     tell(f"{description.id}: checking that batches answer like single images")
     check_batches(graph)
     return graph

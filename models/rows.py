@@ -53,8 +53,7 @@ class View:
         self._makers = {name: node for node in graph.node for name in node.output}
         self._rows = {ROWS}
         for node in graph.node:
-            joins_rows = node.op_type == "Concat" and _attributes(node).get("axis") == 0
-            if node.op_type in COMBINING and not joins_rows and all(map(self.has_rows, self._computed(node))):
+            if node.op_type in COMBINING and self._keeps_rows(node) and all(map(self.has_rows, self._computed(node))):
                 self._rows.update(side for side in self.shape(node.output[0])[:1] if isinstance(side, str))
 
     def shape(self, name: str) -> Shape:
@@ -64,6 +63,34 @@ class View:
     def has_rows(self, name: str) -> bool:
         """Whether the first side of a value is n, by whatever name: inference makes up new ones."""
         return any(side in self._rows for side in self.shape(name)[:1])
+
+    def _keeps_rows(self, node: onnx.NodeProto) -> bool:
+        """Whether a node leaves the first side as long as it is in what it takes."""
+        sides = len(self.shape(node.output[0]))
+        attributes = _attributes(node)
+        if node.op_type == "Concat":
+            return bool(sides and attributes.get("axis", 0) % sides)
+        if node.op_type == "Resize":
+            axes = [axis % sides for axis in attributes.get("axes", range(sides))]
+            if 0 not in axes:
+                return True
+            place, told = axes.index(0), [*node.input, "", ""]
+            if told[3]:
+                return self._counts_rows(told[3]) if place == 0 else False
+            scales = self.numbers(told[2])
+            return scales is not None and len(scales) == len(axes) and scales[place] == 1
+        return True
+
+    def _counts_rows(self, name: str) -> bool:
+        """Whether the first number of a shape that is put together as the graph runs is n."""
+        if (shape := self.maker(name, "Shape")) is not None:
+            return not _attributes(shape).get("start") and self.has_rows(shape.input[0])
+        if (parts := self.maker(name, "Concat")) is not None:
+            return self._counts_rows(parts.input[0])
+        if (part := self.maker(name, "Slice")) is not None:
+            begins = self.integers(part.input[1])
+            return begins is not None and begins[0] == 0 and self._counts_rows(part.input[0])
+        return False
 
     def _computed(self, node: onnx.NodeProto) -> Iterable[str]:
         """What a node takes that is no constant; the first only of one whose others are shapes."""
@@ -79,12 +106,15 @@ class View:
 
     def integers(self, name: str) -> Integers | None:
         """A constant, if it is one and holds integers."""
+        values = self.numbers(name)
+        return values if values is not None and values.dtype == np.int64 else None
+
+    def numbers(self, name: str) -> npt.NDArray[Any] | None:
+        """A constant, if it is one."""
         tensor = self._weights.get(name)
         if tensor is None and (node := self.maker(name, "Constant")) is not None:
             tensor = _attributes(node).get("value")
-        if tensor is None or tensor.data_type != onnx.TensorProto.INT64:
-            return None
-        return np.atleast_1d(numpy_helper.to_array(tensor))
+        return None if tensor is None else np.atleast_1d(numpy_helper.to_array(tensor))
 
     def constant(self, name: str, values: Any) -> str:
         self.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))

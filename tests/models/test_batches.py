@@ -23,6 +23,13 @@ def pictures(count: int, side: int) -> Pixels:
     return coarse.repeat(-(-side // 10), axis=1).repeat(-(-side // 10), axis=2)[:, :side, :side]
 
 
+def best_among(one: Floats, other: Floats) -> bool:
+    """To half a pixel and 0.001 of the score. Candidates of the same score, to the last bits, may trade places."""
+    apart = np.abs(other[None, :64] - one[:16, None])
+    apart[:, :, 4] *= 500
+    return bool((apart <= 0.5).all(axis=2).any(axis=1).all())
+
+
 @pytest.mark.parametrize("model_id", catalog())
 def test_each_row_of_a_batch_equals_the_row_alone(model_id: str, original_models: Path | None) -> None:
     description = catalog()[model_id]
@@ -48,10 +55,7 @@ def test_each_row_of_a_batch_equals_the_row_alone(model_id: str, original_models
         assert together.shape == (size, *alone.shape[1:])
         for answer, picture in zip(together, order[:used], strict=False):
             if description.role == "embedder":
-                assert answer @ alone[picture] >= 0.9999
+                assert np.linalg.norm(answer - alone[picture]) <= 1e-3
             else:
-                # Candidates of the same score, to the last bits, may trade places.
-                best = alone[picture][:16]
-                apart = np.abs(answer[None, :64] - best[:, None])
-                apart[:, :, 4] *= 500
-                assert (apart <= 0.5).all(axis=2).any(axis=1).all()
+                assert best_among(alone[picture], answer)
+                assert best_among(answer, alone[picture])

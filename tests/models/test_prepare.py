@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from models.catalog import ModelDescription
+from models.check import check_batches
 from models.errors import GraphMismatchError
 from models.prepare import prepare
 
@@ -155,6 +156,72 @@ def test_too_few_outputs_are_refused(detector_fields: Fields, detector_file: byt
     detector_fields["detector"]["outputs"] = ["heat"]
     with pytest.raises(GraphMismatchError, match="takes 4 outputs"):
         prepare(ModelDescription.model_validate(detector_fields), detector_file)
+
+
+def elsewhere(name: str) -> onnx.TensorProto:
+    entry = onnx.StringStringEntryProto(key="location", value="w.bin")
+    return onnx.TensorProto(
+        name=name, data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL, external_data=[entry]
+    )
+
+
+def constant(**value: Any) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], ["w"], **value)
+
+
+def in_a_branch(model: onnx.ModelProto) -> None:
+    branch = helper.make_graph([], "branch", [], [], [elsewhere("w")])
+    model.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch))
+
+
+def in_a_function(model: onnx.ModelProto) -> None:
+    body = [constant(value=elsewhere("w"))]
+    model.functions.append(helper.make_function("own", "f", [], ["w"], body, [helper.make_opsetid("", 17)]))
+
+
+ELSEWHERE = {
+    "constant": lambda model: model.graph.node.append(constant(value=elsewhere("w"))),
+    "sparse": lambda model: model.graph.sparse_initializer.append(
+        onnx.SparseTensorProto(values=elsewhere("v"), indices=elsewhere("i"), dims=[1])
+    ),
+    "branch": in_a_branch,
+    "function": in_a_function,
+}
+
+
+@pytest.mark.parametrize("put", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_weights_in_another_file_are_found_wherever_they_are_named(
+    embedder: ModelDescription, embedder_file: bytes, put: Callable[[onnx.ModelProto], None]
+) -> None:
+    model = onnx.load_model_from_string(embedder_file)
+    put(model)
+    with pytest.raises(GraphMismatchError, match="separate file"):
+        prepare(embedder, model.SerializeToString())
+
+
+def test_another_domain_may_be_imported(embedder: ModelDescription) -> None:
+    source = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+        t (float[n, 3, 2, 2] a) => (float[n, 12] raw) { raw = Flatten (a) }
+    """).SerializeToString()
+    check_batches(prepare(embedder, source).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<ir_version: 8, opset_import: ["" : 99]> t (float[n,3,2,2] a) => (float[n,12] raw) { raw = Flatten (a) }',
+        '<ir_version: 8, opset_import: ["x" : 1]> t (float[n,3,2,2] a) => (float[n,12] raw) { raw = Flatten (a) }',
+        '<ir_version: 8, opset_import: ["" : 17]> t (float[n,3,2,2] a) => (float[n,12] raw) { raw = Reshape (a) }',
+        '<ir_version: 8, opset_import: ["" : 17]> t (float[n,3,2,2] a) => (float[n,12] raw) { raw = Concat (a) }',
+        '<ir_version: 8, opset_import: ["" : 17]> t (float[n,3,2,2] a) => (float[n,12] raw) { raw = Nothing (a) }',
+    ],
+)
+def test_what_is_no_valid_graph_is_told_in_one_line(embedder: ModelDescription, text: str) -> None:
+    source = onnx.parser.parse_model(text).SerializeToString()
+    with pytest.raises(GraphMismatchError) as told:
+        check_batches(prepare(embedder, source).SerializeToString())
+    assert "\n" not in str(told.value)
 
 
 def test_weights_in_another_file_are_refused(embedder: ModelDescription, embedder_file: bytes) -> None:

@@ -13,7 +13,8 @@ from onnx import helper, parser
 from models.catalog import ModelDescription, describe
 from models.check import check_batches
 from models.errors import BatchMismatchError, GraphMismatchError
-from models.prepare import prepare
+from models.prepare import prepare, prepared, read
+from models.single import check_one
 from tests.models import references, stand_ins
 
 Fields = dict[str, Any]
@@ -148,13 +149,19 @@ FREED = {
 @pytest.mark.parametrize("text", FREED.values(), ids=FREED)
 def test_the_one_image_is_taken_out(embedder: ModelDescription, text: str) -> None:
     source = embedder_of(text)
-    prepared = prepare(embedder, source).SerializeToString()
-    check_batches(prepared, largest=32)
+    graph = prepare(embedder, source).SerializeToString()
+    check_batches(graph, largest=32)
     rows = np.random.default_rng(0).integers(0, 256, (ROWS, 2, 2, 3), np.uint8)
-    [answers] = run(prepared, None, rows)
+    [answers] = run(graph, None, rows)
     for row, answer in zip(rows, answers, strict=True):
         [expected] = run(source, None, seen_by(embedder, row))[0]
         np.testing.assert_allclose(answer, expected / np.linalg.norm(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("text", FREED.values(), ids=FREED)
+def test_what_was_freed_answers_one_picture_as_the_export_does(embedder: ModelDescription, text: str) -> None:
+    source = embedder_of(text)
+    check_one(embedder, read(embedder, source), prepare(embedder, source))
 
 
 # Where it can't be seen that a 1 is the number of images.
@@ -165,6 +172,16 @@ LEFT = {
     "images beside each other": """(float[n,3,2,2] a) => (float[1,12] raw)
         <int64[2] s = {1, -1}, int64[1] from = {0}, int64[1] to = {12}, int64[1] axis = {1}>
         { b = Concat <axis = 0> (a, a) c = Reshape (b, s) raw = Slice (c, from, to, axis) }""",
+    "images beside each other, told from the end": """(float[n,3,2,2] a) => (float[1,12] raw)
+        <int64[2] s = {1, -1}, int64[1] from = {0}, int64[1] to = {12}, int64[1] axis = {1}>
+        { b = Concat <axis = -4> (a, a) c = Reshape (b, s) raw = Slice (c, from, to, axis) }""",
+    "as many images again": """(float[n,3,2,2] a) => (float[1,12] raw) <float[4] up = {2, 1, 1, 1},
+        int64[2] s = {1, -1}, int64[1] from = {0}, int64[1] to = {12}, int64[1] axis = {1}>
+        { b = Resize <mode = "nearest"> (a, , up) c = Reshape (b, s) raw = Slice (c, from, to, axis) }""",
+    "as many images again, counted as it runs": """(float[n,3,2,2] a) => (float[1,12] raw)
+        <int64[3] rest = {3, 2, 2}, int64[2] s = {1, -1}, int64[1] from = {0}, int64[1] to = {12}, int64[1] axis = {1}>
+        { k = Shape <start = 0, end = 1> (a) l = Add (k, k) t = Concat <axis = 0> (l, rest)
+          b = Resize <mode = "nearest"> (a, , , t) c = Reshape (b, s) raw = Slice (c, from, to, axis) }""",
 }
 
 
@@ -172,6 +189,52 @@ LEFT = {
 def test_what_can_not_be_proved_is_left_and_refused(embedder: ModelDescription, text: str) -> None:
     with pytest.raises((GraphMismatchError, BatchMismatchError), match="free batch"):
         check_batches(prepare(embedder, embedder_of(text)).SerializeToString())
+
+
+# Two views of a picture that are weighed against each other, joined along the images, as test-time augmentation is.
+VIEWS = """(float[1,3,2,2] a) => (float[1,12] raw)
+    <int64[2] one = {{1, -1}}, int64[2] two = {{-1, 12}}, float part = {{0.005}}>
+    {{ v = Flatten (a) f = Mul (v, part) g = Sqrt (f) c = Concat <axis = {axis}> (f, g) d = Reshape (c, one)
+      e = Softmax <axis = -1> (d) h = Reshape (e, two) i = Mul (h, c) k, l = Split <axis = 0, num_outputs = 2> (i)
+      raw = Add (k, l) }}"""
+
+
+@pytest.mark.parametrize("axis", [0, -2])
+def test_views_that_are_joined_along_the_images_are_left(embedder: ModelDescription, axis: int) -> None:
+    raw = read(embedder, embedder_of(VIEWS.format(axis=axis), opset=18))
+    check_one(embedder, raw, prepared(embedder, raw))
+
+
+def test_a_rewrite_that_changes_the_answer_for_one_picture_is_refused(
+    embedder: ModelDescription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = read(embedder, embedder_of(VIEWS.format(axis=-2), opset=18))
+    monkeypatch.setattr("models.rows.View._keeps_rows", lambda *_: True)
+    wrong = prepared(embedder, raw)
+    check_batches(wrong.SerializeToString())  # which sees nothing of it
+    with pytest.raises(GraphMismatchError, match="gives another 'raw' for one picture than the file does"):
+        check_one(embedder, raw, wrong)
+
+
+@pytest.mark.parametrize("change", [{"mean": (0.0, 50.0, 0.0)}, {"color": "BGR"}, {"scale": 2.0}])
+def test_another_input_than_described_is_refused(
+    embedder: ModelDescription, embedder_file: bytes, change: Fields
+) -> None:
+    other = embedder.model_copy(update={"input": embedder.input.model_copy(update=change)})
+    with pytest.raises(GraphMismatchError, match="gives another 'raw'"):
+        check_one(embedder, read(embedder, embedder_file), prepare(other, embedder_file))
+
+
+def test_a_file_for_ten_pictures_of_another_size_is_compared_at_the_described_one(
+    detector: ModelDescription, detector_file: bytes
+) -> None:
+    raw = read(detector, detector_file)
+    whole = prepared(detector, raw)
+    check_one(detector, raw, whole)
+    [weights] = [each for each in whole.graph.initializer if each.name == "network/points.weight"]
+    weights.raw_data = bytes(len(weights.raw_data))
+    with pytest.raises(GraphMismatchError, match="gives another 'points'"):
+        check_one(detector, raw, whole)
 
 
 def test_merged_rows_that_are_compared_with_each_other_are_left_and_refused() -> None:
