@@ -42,7 +42,7 @@ def import_file(  # noqa: PLR0917  click names them
     if not dry_run:
         puller.import_model(file, description, click.echo, accept_licence=accept_license)
         return
-    own = puller.read_own(file, description)
+    own = puller.read_own(file, description, click.echo, accept_licence=accept_license, dry_run=True)
     prepared = own.prepare(click.echo)
     from cli import dry_run as trial
 

@@ -33,6 +33,12 @@ def list_models() -> None:
         state, model = _state(description.id)
         size = f"{model.path.stat().st_size / 1e6:.1f} MB" if model else "-"
         rows.append((description.id, description.role, state, size, _licence(description, model)))
+    known = {row[0] for row in rows}
+    rows += [
+        (record.parent.parent.name, "-", "damaged", "-", "-")
+        for record in store.torn()
+        if record.parent.parent.name not in known
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -62,12 +68,16 @@ def verify(context: click.Context) -> None:
     from models import store
 
     stored = store.stored()
-    if not stored:
+    torn = store.torn()
+    if not stored and not torn:
         raise ModelNotStoredError("no models are stored. Run: facebento models pull")
-    damaged = False
+    damaged = bool(torn)
+    for record in torn:
+        click.echo(f"Error: {record} is damaged: pull or import the model again, or delete its folder", err=True)
     for model in stored:
         try:
             model.verify()
+            model.check_calibration()
         except ModelError as error:
             damaged = True
             click.echo(f"Error: {error}", err=True)

@@ -197,6 +197,8 @@ class ModelDescription(Frozen):
         if given != [self.role]:
             found = " and ".join(given) or "neither detector nor embedder"
             raise ValueError(f"a model of role {self.role} has the section {self.role} and no other, found {found}")
+        if self.embedder is not None and len(set(self.embedder.template)) == 1:
+            raise ValueError("the five points of the template are one: nothing can be aligned to them")
         if self.embedder is not None and self.embedder.template == ARCFACE_TEMPLATE and self.input.size != ARCFACE_SIZE:
             raise ValueError(f"the template arcface is for crops of {ARCFACE_SIZE} pixels, not of {self.input.size}")
         if self.format == "dlib" and self.role != "embedder":
@@ -233,7 +235,7 @@ class ModelDescription(Frozen):
     @property
     def version(self) -> str:
         """The version in the model store, 12 hex digits: another with every change of description or preparation."""
-        return _digest({"description": self.model_dump(mode="json"), "preparation": PREPARATION})[:12]
+        return _version(self.model_dump(mode="json"), PREPARATION)
 
     @property
     def tag(self) -> str:
@@ -277,6 +279,15 @@ def _catalog() -> dict[str, ModelDescription]:
     text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
     entries = [ModelDescription.model_validate(fields) for fields in tomllib.loads(text)["model"]]
     return {entry.id: entry for entry in entries}
+
+
+def versions(description: object) -> set[str]:
+    """The versions that this release and older ones give to a description, as JSON."""
+    return {_version(description, preparation) for preparation in range(1, PREPARATION + 1)}
+
+
+def _version(description: object, preparation: int) -> str:
+    return _digest({"description": description, "preparation": preparation})[:12]
 
 
 def _digest(fields: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from onnx import TensorProto, helper
 
 from models.errors import GraphMismatchError
 
-# What the tail of a prepared embedder calls it (see decoding.py).
+# What the tail of a prepared embedder calls it (see tail.py).
 LENGTH = "length"
 
 

@@ -54,6 +54,7 @@ class OwnFile:
 
     description: ModelDescription
     source: bytes
+    accepted: Acceptance | None
 
     def prepare(self, tell: Tell) -> bytes:
         """The graph as it would be stored. A GraphMismatchError tells what the file takes and gives."""
@@ -64,10 +65,14 @@ class OwnFile:
             raise GraphMismatchError(f"{error}. {told}" if told else str(error)) from error
 
 
-def read_own(file: Path, description_file: Path) -> OwnFile:
+def read_own(
+    file: Path, description_file: Path, tell: Tell, *, accept_licence: bool = False, dry_run: bool = False
+) -> OwnFile:
     """A user's file, described in TOML with the fields of a catalog entry.
 
-    `sha256` may be left out there; given, it must be the file's. The catalog's ids are taken: DescriptionError.
+    `sha256` may be left out there; given, it must be the file's. The catalog's ids are taken, and a file whose licence
+    it restricts is to be had under that licence only: DescriptionError. LicenceNotAcceptedError where the description
+    wants its licence accepted, also to try the file out.
     """
     with storage_errors(f"read {file}"):
         source = file.read_bytes()
@@ -75,20 +80,33 @@ def read_own(file: Path, description_file: Path) -> OwnFile:
     if description.id in catalog():
         raise DescriptionError(f"the catalog has a model {description.id!r}: give yours another id")
     check_sha256(source, description.sha256, str(file))
-    return OwnFile(description, source)
+    _check_catalog_licence(description, file)
+    command = f"facebento models import {shlex.quote(str(file))} --description {shlex.quote(str(description_file))}"
+    if dry_run:
+        command += " --dry-run"
+    accepted = licence.agree(description, tell, accept=accept_licence, command=command)
+    return OwnFile(description, source, accepted)
+
+
+def _check_catalog_licence(description: ModelDescription, file: Path) -> None:
+    for known in catalog().values():
+        told = (description.acceptance, description.licence, description.terms)
+        if known.sha256 == description.sha256 and known.acceptance and told != (True, known.licence, known.terms):
+            raise DescriptionError(
+                f"{file} is {known.id} of the catalog, with the licence {known.licence!r} (terms: {known.terms}), "
+                f"which has to be accepted. Describe it so, or run: facebento models pull {known.id} --accept-license"
+            )
 
 
 def import_model(file: Path, description_file: Path, tell: Tell, *, accept_licence: bool = False) -> StoredModel:
     """Prepares and stores a user's file (see `read_own`). A licence that its description wants accepted has to be."""
-    own = read_own(file, description_file)
-    command = f"facebento models import {shlex.quote(str(file))} --description {shlex.quote(str(description_file))}"
-    accepted = licence.agree(own.description, tell, accept=accept_licence, command=command)
-    return _save(own.description, own.prepare(tell), tell, accepted)
+    own = read_own(file, description_file, tell, accept_licence=accept_licence)
+    return _save(own.description, own.prepare(tell), tell, own.accepted)
 
 
 def _undamaged(description: ModelDescription, tell: Tell) -> StoredModel | None:
     try:
-        present = store.find(description.id)
+        present = store.find(description.id, calibrated=False)
         present.verify()
     except (ModelNotStoredError, LicenceNotAcceptedError):
         return None

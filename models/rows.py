@@ -140,7 +140,8 @@ def _one_image(view: View, node: onnx.NodeProto) -> bool:
     target = view.integers(node.input[1])
     if target is None or len(target) < 2 or target[0] != 1 or not view.has_rows(node.input[0]):
         return False
-    return _reshape_to(view, node, [0, *target[1:]])
+    _reshape_to(view, node, [0, *target[1:]])
+    return True
 
 
 def _joined_image(view: View, node: onnx.NodeProto) -> bool:
@@ -169,8 +170,7 @@ def _merged_cells(view: View, node: onnx.NodeProto) -> bool:
         return False
     if not all(name in view.flattened for name in _ends(view, node.output[0])):
         return False
-    if not _reshape_to(view, node, [0, *target]):
-        return False
+    _reshape_to(view, node, [0, *target])
     _set_order(transposition, CELLS_LAST)
     return True
 
@@ -199,16 +199,12 @@ def _resized_image(view: View, node: onnx.NodeProto) -> bool:
     return True
 
 
-def _reshape_to(view: View, node: onnx.NodeProto, target: list[int]) -> bool:
+def _reshape_to(view: View, node: onnx.NodeProto, target: list[int]) -> None:
     """A zero at the beginning of a shape stands for what is there already, unless the node says that it does not."""
-    if _attributes(node).get("allowzero"):
-        if 0 in target[1:]:
-            return False
-        kept = [each for each in node.attribute if each.name != "allowzero"]
-        node.ClearField("attribute")
-        node.attribute.extend(kept)
+    kept = [each for each in node.attribute if each.name != "allowzero"]
+    node.ClearField("attribute")
+    node.attribute.extend(kept)
     node.input[1] = view.constant(f"{node.output[0]}/rows", target)
-    return True
 
 
 def _ends(view: View, name: str) -> Iterator[str]:

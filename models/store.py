@@ -25,11 +25,11 @@ from pathlib import Path
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.models import ModelContext
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from models import calibration, licence
 from models.calibration import Calibration
-from models.catalog import Frozen, ModelDescription, Sha256, catalog
+from models.catalog import Frozen, ModelDescription, Sha256, catalog, versions
 from models.errors import (
     CalibrationError,
     ChecksumError,
@@ -43,16 +43,18 @@ from models.licence import Acceptance
 GRAPH = "model.onnx"
 RECORD = "description.json"
 DAY_S = 24 * 60 * 60
+OURS = "source_sha256"  # among the metadata that BentoML keeps of a model: nobody else's has it
 
 
 class Record(Frozen):
-    """What description.json holds."""
+    """What description.json holds. The folder that it lies in is called by the version, a hash of the description."""
+
+    model_config = ConfigDict(extra="ignore")  # another release may say more
 
     description: ModelDescription
     prepared_sha256: Sha256
     stored_at: dt.datetime
     accepted: Acceptance | None = None  # the licence, where somebody had to
-    description_sha256: Sha256 | None = None  # of its JSON; None in records of older releases
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class StoredModel:
         if self.changed:
             raise _changed(self.description.id, self.path.with_name(RECORD))
         licence.check(self.description, self.accepted, _remedy(self.description.id))
+
+    def check_calibration(self) -> None:
+        """CalibrationError if there is one, and it is damaged or another embedder's."""
+        _calibrated(self)
 
     def _check(self, found: str) -> None:
         if found != self.prepared_sha256:
@@ -138,6 +144,9 @@ def _find(model_id: str) -> StoredModel:
             raise _changed(model_id, folder / RECORD)
         found[1].check_description()
         return found[1]
+    for record in torn():
+        if record.parent.parent.name == model_id:  # and it may be the newest
+            raise _changed(model_id, record)
     imported = [each for each in _all() if each[1].description.id == model_id]
     if not imported:
         ids = dict.fromkeys([*catalog(), *(each.description.id for each in stored())])
@@ -160,6 +169,14 @@ def stored() -> list[StoredModel]:
     return [model for _, model in _all()]
 
 
+def torn() -> list[Path]:
+    """The records of models that were put there by `save` and can't be read any more."""
+    told = sorted(_root().glob("*/*/model.yaml"))
+    # Other projects may have a description.json too.
+    ours = [each.with_name(RECORD) for each in told if OURS in each.read_text("utf-8", errors="replace")]
+    return [record for record in ours if _read(record.parent) is None]
+
+
 def save(description: ModelDescription, graph: bytes, accepted: Acceptance | None = None) -> StoredModel:
     """Stores a prepared graph under `description.tag`, in place of what is there under that tag.
 
@@ -172,7 +189,6 @@ def save(description: ModelDescription, graph: bytes, accepted: Acceptance | Non
         prepared_sha256=hashlib.sha256(graph).hexdigest(),
         stored_at=dt.datetime.now(dt.UTC),
         accepted=accepted,
-        description_sha256=_sha256_of_json(description.model_dump(mode="json")),
     )
     with storage_errors("write to the model store"):
         root = _root()
@@ -189,12 +205,18 @@ def save(description: ModelDescription, graph: bytes, accepted: Acceptance | Non
                 _bentoml_model(description).info.dump(file)
             final = root / description.id / description.version
             final.parent.mkdir(exist_ok=True)
-            if final.exists():
-                # Of the same version, and so of the same embedder.
-                if (measured := final / calibration.FILE).exists():
-                    shutil.copy(measured, staged)
-                final.rename(Path(folder, "old"))
-            staged.rename(final)
+            old = Path(folder, "old")
+            try:
+                if final.exists():
+                    # Of the same version, and so of the same embedder.
+                    if (measured := final / calibration.FILE).is_file():
+                        shutil.copy(measured, staged)
+                    final.rename(old)
+                staged.rename(final)
+            except BaseException:  # an interrupt too: what is left in the folder goes with it
+                if old.exists() and not final.exists():
+                    old.rename(final)
+                raise
             (final.parent / "latest").write_text(description.version, encoding="utf-8")
     return _stored(record, final, changed=False)
 
@@ -208,7 +230,7 @@ def _sweep(folder: Path) -> None:
 
 @contextmanager
 def storage_errors(action: str) -> Iterator[None]:
-    """Turns what the disk refuses into a StorageError that says so."""
+    """Turns what the disk refuses into a StorageError."""
     try:
         yield
     except OSError as error:
@@ -230,7 +252,7 @@ def _bentoml_model(description: ModelDescription) -> bentoml.Model:
         signatures={},
         context=ModelContext(framework_name="", framework_versions={}),
         labels={"role": description.role, "licence": description.licence},
-        metadata={"summary": description.summary, "source_sha256": description.sha256},
+        metadata={"summary": description.summary, OURS: description.sha256},
     )
 
 
@@ -252,12 +274,8 @@ def _read(folder: Path) -> tuple[Record, StoredModel] | None:
     except (OSError, ValidationError):
         return None
     # Of the text, not of what it was read into: a later release may read more into it.
-    found = _sha256_of_json(json.loads(text)["description"])
-    return record, _stored(record, folder, changed=found != (record.description_sha256 or found))
-
-
-def _sha256_of_json(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    changed = folder.name not in versions(json.loads(text)["description"])
+    return record, _stored(record, folder, changed=changed)
 
 
 def _stored(record: Record, folder: Path, *, changed: bool) -> StoredModel:

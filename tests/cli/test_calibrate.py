@@ -135,7 +135,8 @@ def test_info_shows_it_until_it_is_reset(evaluation: Path) -> None:
 def test_what_it_writes_holds_no_cosines_and_names_nobody(evaluation: Path) -> None:
     calibrate(evaluation)
     told = json.loads((store.find("dlib-resnet-v1").path.parent / FILE).read_text())
-    assert told.keys() == {
+    assert told.keys() == {"calibration", "sha256"}
+    assert told["calibration"].keys() == {
         "fingerprint", "score", "chosen", "data", "same_pairs", "different_pairs", "date", "points"
     }  # fmt: skip
 

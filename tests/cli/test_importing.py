@@ -194,9 +194,9 @@ def test_an_embedder_is_tried_on_the_faces_of_the_stored_detector(
 ) -> None:
     assert detector().exit_code == 0
     photos = [photo(tmp_path / "a.png", (8, 4)), photo(tmp_path / "b.png", (3, 3)), photo(tmp_path / "none.png")]
-    ended = embedder("--dry-run", *photos, "--draw", "crops.png")
+    ended = embedder("--accept-license", "--dry-run", *photos, "--draw", "crops.png")
     assert ended.exit_code == 0, ended.output
-    lines = ended.output.splitlines()
+    lines = ended.output.splitlines()[2:]  # the terms come first
     assert re.fullmatch(
         rf"{photos[0]}: the face at 26,10 to 42,26, cropped to 8 x 8: 192 dimensions, of length [\d.e+]+ before they "
         r"are normalised, in \d+ ms",
@@ -212,7 +212,7 @@ def test_an_embedder_is_tried_on_the_faces_of_the_stored_detector(
 
 
 def test_an_embedder_needs_a_detector_that_is_stored(tmp_path: Path, embedder: Run) -> None:
-    ended = embedder("--dry-run", photo(tmp_path / "a.png", (8, 4)))
+    ended = embedder("--accept-license", "--dry-run", photo(tmp_path / "a.png", (8, 4)))
     assert (ended.exit_code, ended.stderr[:35]) == (1, "Error: no model is called 'squares'")
 
 
@@ -259,18 +259,17 @@ def test_a_description_that_does_not_fit_is_told_in_one_line_with_what_would(tmp
     assert 'fit decoding = "centerface", perhaps with outputs = ["heat", "size", "offset", "points"]' in ended.stderr
 
 
-def test_a_licence_has_to_be_accepted_to_import_and_not_to_try(tmp_path: Path, detector: Run, embedder: Run) -> None:
-    detector()
-    assert embedder("--dry-run", photo(tmp_path / "a.png", (8, 4))).exit_code == 0
-    refused = embedder()
+@pytest.mark.parametrize("how", [[], ["--dry-run"]])
+def test_a_licence_has_to_be_accepted_to_import_and_to_try(embedder: Run, how: list[str]) -> None:
+    refused = embedder(*how)
     assert refused.exit_code == 1
     assert refused.stdout.splitlines() == [
         "crops: licence: For research alone",
         "crops: terms: https://example.org/terms",
     ]
-    assert refused.stderr.endswith("--accept-license\n")
-    assert embedder("--accept-license").exit_code == 0
-    assert store.find("crops").accepted is not None
+    assert refused.stderr.endswith(" ".join(["crops.toml", *how, "--accept-license\n"]))
+    assert embedder(*how, "--accept-license").exit_code == 0
+    assert [each.description.id for each in store.stored()] == ([] if how else ["crops"])
 
 
 def read(path: Path) -> NDArray[np.uint8]:

@@ -57,6 +57,28 @@ def test_list_tells_what_is_stored(import_mine: Callable[[], Result]) -> None:
     assert lines[-1] == ["mine", "embedder", "yes", "0.0", "MB", "MIT"]
 
 
+def test_a_torn_description_is_told(import_mine: Callable[[], Result]) -> None:
+    import_mine()
+    record = store.find("mine").path.with_name("description.json")
+    record.write_text('{"descrip')
+    assert run("list").output.splitlines()[-1].split() == ["mine", "-", "damaged", "-", "-"]
+    ended = run("verify")
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith(f"Error: {record} is damaged: ")
+    assert import_mine().exit_code == 0
+    assert run("verify").exit_code == 0
+
+
+def test_a_damaged_calibration_is_told(import_mine: Callable[[], Result]) -> None:
+    import_mine()
+    store.find("mine").path.with_name("calibration.json").write_text("{")
+    assert run("list").output.splitlines()[-1].split()[:3] == ["mine", "embedder", "damaged"]
+    ended = run("verify")
+    assert ended.exit_code == 1
+    assert "calibration.json is damaged" in ended.stderr
+    assert "calibrate --reset --embedder mine" in ended.stderr
+
+
 def test_list_tells_whose_description_was_changed() -> None:
     record = store.save(describe("centerface"), b"graph").path.with_name("description.json")
     record.write_text(record.read_text().replace('"score_threshold": 0.5', '"score_threshold": 0.4'))

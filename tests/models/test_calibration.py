@@ -1,7 +1,9 @@
 """A score mapping that was measured, beside the graph in the store."""
 
 import datetime as dt
+import hashlib
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -93,7 +95,7 @@ def test_bentoml_copies_it_with_the_model(stored: StoredModel, calibration: Cali
     source, target = ModelStore(stored.path.parents[2]), ModelStore(tmp_path / "bento")
     assert copy_model(stored.tag, src_model_store=source, target_model_store=target)
     copied = tmp_path / "bento" / "tiny-embedder" / stored.path.parent.name / FILE
-    assert Calibration.model_validate_json(copied.read_bytes()) == calibration
+    assert Calibration.model_validate(json.loads(copied.read_bytes())["calibration"]) == calibration
     exported = bentoml.models.export_model(stored.tag, str(tmp_path / "exported"), output_format="folder")
     assert (Path(exported) / FILE).read_bytes() == copied.read_bytes()
 
@@ -106,7 +108,13 @@ def test_whoever_serves_may_read_it(stored: StoredModel, calibration: Calibratio
 
 
 def changed(**fields: Any) -> Any:
-    return lambda text: json.dumps(json.loads(text) | fields)
+    return lambda text: json.dumps(sealed(json.loads(text)["calibration"] | fields))
+
+
+def sealed(content: Any) -> dict[str, Any]:
+    """As it is written, with the checksum that it should have."""
+    found = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return {"calibration": content, "sha256": found}
 
 
 @pytest.mark.parametrize(
@@ -120,6 +128,9 @@ def changed(**fields: Any) -> Any:
         changed(score={"cosine": 0.5}),
         changed(more=1),
         changed(points=[{"cosine": 0.5}]),
+        lambda text: text.replace('"cosine": 0.7', '"cosine": 0.1', 1),
+        lambda text: json.dumps(json.loads(text)["calibration"]),
+        lambda _: "[" * 100_000,
     ],
 )
 def test_a_damaged_one_is_told_and_can_be_taken_away(
@@ -130,7 +141,10 @@ def test_a_damaged_one_is_told_and_can_be_taken_away(
     file.write_text(damage(file.read_text()))
     with pytest.raises(CalibrationError, match=r"calibration.json is damaged: .*calibrate --reset --embedder tiny"):
         store.find("tiny-embedder")
+    with pytest.raises(CalibrationError, match=r"is damaged"):
+        stored.check_calibration()
     store.calibrate(store.find("tiny-embedder", calibrated=False), None)
+    stored.check_calibration()
     assert store.find("tiny-embedder") == stored
 
 
@@ -146,7 +160,7 @@ def test_one_of_another_embedder_is_refused(stored: StoredModel, calibration: Ca
         store.calibrate(stored, other)
     assert store.find("tiny-embedder") == stored
     # Nor is it taken where somebody has copied the file.
-    (stored.path.parent / FILE).write_text(other.model_dump_json())
+    (stored.path.parent / FILE).write_text(json.dumps(sealed(other.model_dump(mode="json"))))
     with pytest.raises(CalibrationError, match="was made for the embedder 0000"):
         store.find("tiny-embedder")
 
@@ -172,6 +186,24 @@ def test_a_disk_that_refuses_leaves_what_was_there(
         store.calibrate(stored, calibration.model_copy(update={"score": ScoreMapping(0.6, 5)}))
     assert mapping(store.find("tiny-embedder")) == ScoreMapping(0.7, 9)
     assert sorted(path.name for path in stored.path.parent.iterdir())[0:2] == [FILE, "description.json"]
+
+
+def test_two_that_write_at_a_time_do_not_tear_it(
+    stored: StoredModel, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins and ends while the first has not put its file into place yet."""
+    other = calibration.model_copy(update={"score": ScoreMapping(0.6, 5), "data": "long" * 1000})
+    sync = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr("os.fsync", sync)
+        store.calibrate(stored, other)
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", meanwhile)
+    store.calibrate(stored, calibration)
+    assert mapping(store.find("tiny-embedder")) == ScoreMapping(0.7, 9)
+    assert len(list(stored.path.parent.iterdir())) == 4
 
 
 def test_a_description_cannot_bring_one(embedder_fields: dict[str, Any], tmp_path: Path) -> None:

@@ -186,6 +186,12 @@ def test_a_licence_to_be_accepted_says_where_its_text_is() -> None:
     assert all(each.terms for each in catalog().values() if each.acceptance)
 
 
+def test_five_equal_points_are_no_template(embedder_fields: Fields) -> None:
+    embedder_fields["embedder"]["template"] = [[1, 1]] * 5
+    with pytest.raises(ValidationError, match="the five points of the template are one"):
+        ModelDescription.model_validate(embedder_fields)
+
+
 def test_a_description_file_without_checksum_takes_the_computed_one(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("""

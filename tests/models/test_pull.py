@@ -83,6 +83,14 @@ def test_pull_replaces_a_damaged_model(offered: ModelDescription) -> None:
     assert told[0] == f"{offered.tag} is damaged: pulling it again"
 
 
+def test_a_damaged_calibration_is_no_reason_to_refuse(offered: ModelDescription) -> None:
+    saved = pull(offered, ignore)
+    saved.path.with_name("calibration.json").write_text("{")
+    told: list[str] = []
+    assert pull(offered, told.append) == saved
+    assert told == [f"{offered.tag} is stored already"]
+
+
 def test_a_full_disk_while_downloading_is_told(offered: ModelDescription, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -268,6 +276,22 @@ def test_an_import_can_not_take_the_id_of_a_catalog_model(tmp_path: Path, embedd
     file.write_bytes(embedder_file)
     with pytest.raises(DescriptionError, match="another id"):
         import_model(file, write_description(tmp_path, model_id="centerface"), ignore)
+
+
+@pytest.mark.usefixtures("store_folder")
+@pytest.mark.parametrize("own", ["", 'acceptance = true\nterms = "https://example.org/others"'])
+def test_a_file_that_the_catalog_restricts_is_not_imported_under_another_licence(
+    restricted: ModelDescription, tmp_path: Path, embedder_file: bytes, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    known = restricted.model_copy(update={"sha256": hashlib.sha256(embedder_file).hexdigest()})
+    monkeypatch.setattr(catalog, "_catalog", lambda: {known.id: known})
+    file = tmp_path / "mine.onnx"
+    file.write_bytes(embedder_file)
+    with pytest.raises(DescriptionError, match="is tiny-embedder of the catalog, with the licence 'for res"):
+        import_model(file, write_description(tmp_path, more=own), ignore, accept_licence=True)
+    description = write_description(tmp_path, more=f'acceptance = true\nterms = "{known.terms}"')
+    description.write_text(description.read_text().replace('licence = "MIT"', f'licence = "{known.licence}"'))
+    assert import_model(file, description, ignore, accept_licence=True).accepted is not None
 
 
 def test_an_import_that_does_not_fit_leaves_nothing(tmp_path: Path, store_folder: Path, embedder_file: bytes) -> None:

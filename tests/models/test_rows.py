@@ -178,6 +178,12 @@ LEFT = {
     "as many images again": """(float[n,3,2,2] a) => (float[1,12] raw) <float[4] up = {2, 1, 1, 1},
         int64[2] s = {1, -1}, int64[1] from = {0}, int64[1] to = {12}, int64[1] axis = {1}>
         { b = Resize <mode = "nearest"> (a, , up) c = Reshape (b, s) raw = Slice (c, from, to, axis) }""",
+    "more channels": """(float[n,3,2,2] a) => (float[1,12] raw) <int64[4] s = {1, 6, 2, 1}>
+        { b = Resize <mode = "nearest"> (a, , , s) raw = Flatten (b) }""",
+    "a shape that is used for something else": """(float[n,3,2,2] a) => (float[m,12] raw)
+        <int64[1] one = {1}, int64[1] rest = {12}>
+        { s = Concat <axis = 0> (one, rest) b = Reshape (a, s) f = Cast <to = 1> (s)
+          t = ReduceSum <keepdims = 0> (f) raw = Add (b, t) }""",
     "as many images again, counted as it runs": """(float[n,3,2,2] a) => (float[1,12] raw)
         <int64[3] rest = {3, 2, 2}, int64[2] s = {1, -1}, int64[1] from = {0}, int64[1] to = {12}, int64[1] axis = {1}>
         { k = Shape <start = 0, end = 1> (a) l = Add (k, k) t = Concat <axis = 0> (l, rest)
@@ -235,6 +241,15 @@ def test_a_file_for_ten_pictures_of_another_size_is_compared_at_the_described_on
     weights.raw_data = bytes(len(weights.raw_data))
     with pytest.raises(GraphMismatchError, match="gives another 'points'"):
         check_one(detector, raw, whole)
+
+
+def test_merged_rows_that_something_else_is_made_of_are_left_and_refused() -> None:
+    model = onnx.load_from_string(stand_ins.scrfd())
+    [reshape] = [node for node in model.graph.node if node.op_type == "Reshape" and node.output[0] == "451"]
+    model.graph.node.append(helper.make_node("Identity", [reshape.input[0]], ["more"]))
+    model.graph.output.append(helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, None))
+    with pytest.raises(GraphMismatchError, match=r"'451' to be \[free, 12800, 4\]"):
+        prepare(describe("scrfd-10g"), model.SerializeToString())
 
 
 def test_merged_rows_that_are_compared_with_each_other_are_left_and_refused() -> None:

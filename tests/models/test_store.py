@@ -166,7 +166,7 @@ def test_a_changed_description_of_a_catalog_model_is_told() -> None:
 def test_it_is_told_in_a_record_of_an_older_release_too() -> None:
     saved = store.save(describe("centerface"), b"graph")
     changed(saved, '"score_threshold": 0.5', '"score_threshold": 0.1')
-    without(saved, "description_sha256")
+    without(saved, "accepted")
     with pytest.raises(DescriptionChangedError):
         store.find("centerface")
 
@@ -193,9 +193,65 @@ def without(model: store.StoredModel, *names: str) -> None:
     record.write_text(json.dumps({name: fields[name] for name in fields if name not in names}), encoding="utf-8")
 
 
-def test_a_record_of_an_older_release_counts_as_it_is(detector: ModelDescription) -> None:
-    without(store.save(detector, b"graph"), "description_sha256", "accepted")
+def test_a_record_of_an_older_release_counts_as_it_is(
+    detector: ModelDescription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that prepared otherwise, had fewer fields in a description, and knew of no acceptance."""
+    with monkeypatch.context() as older:
+        older.setattr(catalog, "PREPARATION", 1)
+        fields = detector.model_dump(mode="json")
+        del fields["detector"]["smallest_face"]
+        older.setattr(ModelDescription, "version", catalog._version(fields, 1))
+        saved = store.save(detector, b"graph")
+        record = json.loads(saved.path.with_name("description.json").read_text(encoding="utf-8"))
+        saved.path.with_name("description.json").write_text(json.dumps(record | {"description": fields}))
+    without(saved, "accepted")
     assert store.find("tiny-detector").description == detector
+
+
+def test_what_another_release_says_more_does_no_harm(detector: ModelDescription) -> None:
+    saved = store.save(detector, b"graph")
+    changed(saved, '"accepted": null', '"accepted": null, "more": 1')
+    assert store.find("tiny-detector") == saved
+
+
+@pytest.mark.parametrize("text", ['{"descrip', "", '{"description": 3}', "[" * 100_000])
+def test_a_torn_record_is_told(detector: ModelDescription, text: str) -> None:
+    assert store.torn() == []
+    saved = store.save(detector, b"graph")
+    record = saved.path.with_name("description.json")
+    record.write_text(text)
+    assert store.torn() == [record]
+    with pytest.raises(DescriptionChangedError, match=r"tiny-detector.*models import FILE"):
+        store.find("tiny-detector")
+    record.unlink()
+    assert store.torn() == [record]
+    assert store.save(detector, b"graph") == saved
+    assert store.torn() == []
+
+
+def test_an_interrupt_between_taking_the_old_model_away_and_putting_the_new_one_there_loses_nothing(
+    detector: ModelDescription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = store.save(detector, b"old")
+    beside = saved.path.with_name("calibration.json")
+    beside.write_text("measured")
+    rename = Path.rename
+    seen: list[str] = []
+
+    def interrupted(path: Path, target: Path) -> Path:
+        seen.append(path.name)
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.save(detector, b"new")
+    assert seen[1] == "new"
+    assert saved.path.read_bytes() == b"old"
+    assert beside.read_text() == "measured"
+    assert store.find("tiny-detector") == saved
 
 
 @pytest.fixture
