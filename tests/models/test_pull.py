@@ -112,14 +112,19 @@ def test_a_download_that_fails_leaves_nothing(
     assert not list(store_folder.rglob("*"))
 
 
+@pytest.mark.parametrize("step", ["check_batches", "check_one"])
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), BatchMismatchError("rows differ")])
 def test_a_preparation_that_fails_leaves_nothing(
-    offered: ModelDescription, store_folder: Path, monkeypatch: pytest.MonkeyPatch, interruption: BaseException
+    offered: ModelDescription,
+    store_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interruption: BaseException,
+    step: str,
 ) -> None:
-    def fail(_: bytes) -> None:
+    def fail(*_: Any) -> None:
         raise interruption
 
-    monkeypatch.setattr("models.pull.check_batches", fail)
+    monkeypatch.setattr(f"models.pull.{step}", fail)
     with pytest.raises(type(interruption)):
         pull(offered, ignore)
     assert not list(store_folder.rglob("*"))
