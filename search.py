@@ -50,7 +50,6 @@ Rows = Any  # arrays with a row for each canvas, or for each candidate
 CROWD: Final = 3
 # Canvases of one picture that are with the detector at a time: others need not wait for long behind them.
 CANVASES_AT_ONCE: Final = 4
-MOST_TILES: Final = 200
 MOST_PATCHES: Final = 200
 # Of what the detector needs to be sure of a face, its size and its score: what is no more than a sign of one is looked
 # at once more, enlarged (docs/decisions/0008-search.md).
@@ -64,6 +63,7 @@ class SearchOptions:
     # shows nobody, or a crowd.
     small_faces: Literal["auto", "always", "never"]
     smallest_face: int  # pixels of the picture
+    most_tiles: Callable[[], int]  # of one picture; asked each time, since runners come and go
     rotations: bool  # whether pictures that don't tell which side is up are looked at in four turns
     # From this score on faces are told, where it is below the detector's threshold: for an evaluation. The weaker ones
     # have no say in how closely a picture is searched, nor in which others are told.
@@ -190,7 +190,7 @@ class Search:
             self._size,
             face=self._sign_face,
             smallest=self._options.smallest_face,
-            most=MOST_TILES // self._turns,
+            most=self._options.most_tiles() // self._turns,
         )
 
     def _shows(self, scene: Scene, picture: Picture) -> Iterator[Callable[[], Look]]:

@@ -19,11 +19,12 @@ from faces.detection import Face, Order
 from models.catalog import ModelDescription, describe
 from pipeline import Pipeline
 from runners.errors import RunnerBusyError, RunnerUnavailableError
-from search import CANVASES_AT_ONCE, MOST_TILES, SearchOptions
+from search import CANVASES_AT_ONCE, SearchOptions
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
 EMBEDDER = describe("dlib-resnet-v1")
+MOST_TILES = 200
 SMALLEST, LARGEST = 28, 500  # on the canvas, for a score of 0.9
 SIGN = 22  # for one of 0.2
 
@@ -106,7 +107,7 @@ class RedSquares:
             decode_threads=2,
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
-            search=SearchOptions(small_faces, 12, rotations),
+            search=SearchOptions(small_faces, 12, lambda: MOST_TILES, rotations),
         )
 
 

@@ -44,7 +44,7 @@ def pipeline(small_faces: Literal["auto", "never"] = "never", *, rotations: bool
     (detector, graph), embedder = (
         (model.description, model.read()) for model in map(store.find, ("centerface", "dlib-resnet-v1"))
     )
-    configured = Settings(device="cpu", small_faces=small_faces, rotations=rotations)
+    configured = Settings(device="cpu", small_faces=small_faces, max_tiles=200, rotations=rotations)
     return local_pipeline(configured, (detector, graph), embedder)
 
 
