@@ -166,6 +166,13 @@ def test_no_more_pictures_are_in_work_than_can_be_searched_and_run(
     assert given == [2]
 
 
+def test_a_closed_pipe_is_not_taken_for_a_folder_that_can_not_be_written(answers: Answers) -> None:
+    answers.limit, answers.end = 0, BrokenPipeError(32, "Broken pipe")
+    result = pairs()
+    assert result.exit_code == 1
+    assert "Error" not in result.stderr
+
+
 def test_nothing_is_taken_over_from_other_settings_or_models(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs("--keep")
     monkeypatch.setenv("FACEBENTO_MAX_IN_FLIGHT", "7")  # changes no answer
