@@ -187,7 +187,7 @@ class FaceService:
             search=SearchOptions(
                 configured.small_faces,
                 configured.smallest_face,
-                lambda: configured.tiles(on_gpu=self.on_gpu),
+                configured.max_tiles,
                 configured.rotations,
             ),
         )

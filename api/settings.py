@@ -16,9 +16,6 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 from api.keys import Keys, read_keys
 
 PREFIX = "FACEBENTO_"
-# By default. On two cores 64 take two to four seconds of CenterFace's; all of a picture of 12 megapixels takes 12.
-TILES_ON_GPU = 200
-TILES_ON_CPU = 64
 
 
 def _cores() -> int:
@@ -154,8 +151,9 @@ class Settings(BaseSettings):
         description="Whether pictures are searched in tiles for faces that are too small on the detector's canvas. "
         "`auto`: where more than the largest face is asked for, and the whole picture shows nobody, or a crowd of "
         "small faces. `always`: in every picture. `never`: only the whole picture is looked at. Each tile is as much "
-        "work for the detector as a picture of its own. Not more pictures are searched at a time than "
-        "`FACEBENTO_DECODE_THREADS`, in each API process; as many may wait, and one more is answered with 429.",
+        "work for the detector as a picture of its own. One picture is searched at "
+        "a time for four of `FACEBENTO_DECODE_THREADS`, and at least one, in each API process; as many may wait, and "
+        "one more is answered with 429.",
     )
     smallest_face: int = Field(
         12,
@@ -165,17 +163,17 @@ class Settings(BaseSettings):
         "size takes four times as many tiles; a picture of 12 megapixels has 177 of them for faces of 12 pixels.",
     )
     max_tiles: int = Field(
-        0,
-        ge=0,
+        200,
+        ge=4,
         le=10_000,
-        description="The most tiles of one picture; where there would be more, faces have to be larger to be found. "
-        "0: 200 where the models run on a GPU, and 64, which are seconds, where they run on a CPU: of 12 megapixels "
-        "faces of 12 and of some 22 pixels.",
+        description="The most tiles of one picture; where there would be more, faces have to be larger to be found. On a "
+        "CPU, 12 megapixels take CenterFace 12 seconds of a core with 200, and 4 seconds with 64.",
     )
     rotations: bool = Field(
         default=False,
         description="Whether pictures whose EXIF data don't tell which side is up are looked at in four turns, for "
-        "faces that lie on their side or stand on their head. Detecting takes four times as long.",
+        "faces that lie on their side or stand on their head. Detecting takes four times as long, and a search has a "
+        "quarter of `FACEBENTO_MAX_TILES`.",
     )
 
     max_image_memory_bytes: int = Field(
@@ -201,10 +199,6 @@ class Settings(BaseSettings):
                 "largest bodies would always be refused"
             )
         return self
-
-    def tiles(self, *, on_gpu: bool) -> int:
-        """The most tiles of one picture."""
-        return self.max_tiles or (TILES_ON_GPU if on_gpu else TILES_ON_CPU)
 
     def keys(self) -> Keys:
         """The keys of the variable and of the file. Raises ValueError, naming the variable that is wrong."""

@@ -46,7 +46,7 @@ class Looker:
     """A detector with its settings, which counts the canvases that it looks at."""
 
     def __init__(
-        self, model_id: str, small_faces: Literal["auto", "never"], *, tiles: int = 0, rotations: bool = False
+        self, model_id: str, small_faces: Literal["auto", "never"], *, tiles: int = 200, rotations: bool = False
     ) -> None:
         model = store.find(model_id)
         settings = Settings(device="cpu", small_faces=small_faces, max_tiles=tiles, rotations=rotations)

@@ -217,6 +217,7 @@ def _answered(
     from evaluation.journal import Journal
     from evaluation.run import answers
     from runners.errors import RunnerUnavailableError
+    from search import searches_at_once
 
     async def ask_telling(photo: "Photo") -> "Answer":
         try:
@@ -244,7 +245,7 @@ def _answered(
                         ask_telling,
                         journal,
                         # More than are decoded at once may be too many large ones to be searched: RunnerBusyError.
-                        at_once=min(configured.threads, configured.decode_threads),
+                        at_once=min(configured.threads, 2 * searches_at_once(configured.decode_threads)),
                         done=lambda: bar.update(1),
                     )
                     found = asyncio.run(run)

@@ -33,13 +33,9 @@ def local_pipeline(
 
     Raises runners.errors.DeviceUnavailableError.
     """
-    engine = _engine(detector, configured, configured.detector_batch_size)
-    on_gpu = engine.placement.device != "cpu"
     return Pipeline(
-        detect=_method(detector, engine, watch),
-        embed=_method(embedder, _engine(embedder, configured, configured.embedder_batch_size), watch)
-        if embedder
-        else _embeds_nothing,
+        detect=_engine(detector, configured, configured.detector_batch_size, watch),
+        embed=_engine(embedder, configured, configured.embedder_batch_size, watch) if embedder else _embeds_nothing,
         detector=detector[0],
         embedder=embedder[0] if embedder else next(each for each in catalog().values() if each.embedder),
         decode_threads=configured.decode_threads,
@@ -48,20 +44,18 @@ def local_pipeline(
         search=SearchOptions(
             configured.small_faces,
             configured.smallest_face,
-            lambda: configured.tiles(on_gpu=on_gpu),
+            configured.max_tiles,
             configured.rotations,
             told_from,
         ),
     )
 
 
-def _engine(model: Prepared, configured: Settings, max_batch: int) -> Engine:
-    return Engine(model[1], device=configured.device, threads=configured.threads, max_batch=max_batch)
-
-
-def _method(
-    model: Prepared, engine: Engine, watch: Watch | None
+def _engine(
+    model: Prepared, configured: Settings, max_batch: int, watch: Watch | None
 ) -> Callable[[NDArray[np.uint8]], Awaitable[NDArray[np.float32]]]:
+    engine = Engine(model[1], device=configured.device, threads=configured.threads, max_batch=max_batch)
+
     async def run(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
         answers = await asyncio.to_thread(engine.run, rows)
         if watch is not None:

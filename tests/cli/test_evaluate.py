@@ -149,7 +149,7 @@ def test_a_picture_that_the_models_fail_at_is_named(answers: Answers, monkeypatc
 
 
 @pytest.mark.usefixtures("answers")
-@pytest.mark.parametrize(("threads", "decode_threads"), [("5", "2"), ("2", "5")])
+@pytest.mark.parametrize(("threads", "decode_threads"), [("5", "2"), ("2", "8"), ("3", "4")])
 def test_no_more_pictures_are_in_work_than_can_be_searched_and_run(
     monkeypatch: pytest.MonkeyPatch, threads: str, decode_threads: str
 ) -> None:

@@ -61,7 +61,7 @@ def look(
         decode_threads=1,
         max_pixels=10_000_000,
         max_image_memory_bytes=1_000_000_000,
-        search=SearchOptions(small_faces, 12, lambda: 200, rotations, told_from),
+        search=SearchOptions(small_faces, 12, 200, rotations, told_from),
     )
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (700, 900, 3), np.uint8)).save(file, "BMP")

@@ -64,7 +64,7 @@ def test_faces_of_twelve_pixels_in_a_picture_of_four_thousand(cat: Pixels) -> No
     assert found("never", photo) == []
     faces = found("auto", photo)
     missed = [sizes[i] for i, box in enumerate(boxes) if max((overlap(face, box) for face in faces), default=0) < 0.4]
-    # Nine in ten of those of 12 pixels are found over more backgrounds: docs/accuracy.md.
+    # Of those of 12 pixels one or another is missed: docs/accuracy.md.
     assert missed in ([], [12])
     assert len(faces) == len(boxes) - len(missed)
     for face in faces:
