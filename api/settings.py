@@ -166,8 +166,8 @@ class Settings(BaseSettings):
         200,
         ge=4,
         le=10_000,
-        description="The most tiles of one picture; where there would be more, faces have to be larger to be found. On a "
-        "CPU, 12 megapixels take CenterFace 12 seconds of a core with 200, and 4 seconds with 64.",
+        description="The most tiles of one picture; where there would be more, faces have to be larger to be found. On "
+        "a CPU, 12 megapixels take CenterFace 12 seconds of a core with 200, and 4 seconds with 64.",
     )
     rotations: bool = Field(
         default=False,
