@@ -96,7 +96,7 @@ class Pipeline:
             threads=self._threads,
             memory=self.memory,
             memory_bytes=max_image_memory_bytes,
-            at_once=decode_threads,
+            cores=decode_threads,
         )
 
     async def detect(self, upload: Upload, order: Order, limit: int) -> list[Face]:

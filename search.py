@@ -50,7 +50,6 @@ Rows = Any  # arrays with a row for each canvas, or for each candidate
 CROWD: Final = 3
 # Canvases of one picture that are with the detector at a time: others need not wait for long behind them.
 CANVASES_AT_ONCE: Final = 4
-MOST_TILES: Final = 200
 MOST_PATCHES: Final = 200
 # Of what the detector needs to be sure of a face, its size and its score: what is no more than a sign of one is looked
 # at once more, enlarged (docs/decisions/0008-search.md).
@@ -64,6 +63,7 @@ class SearchOptions:
     # shows nobody, or a crowd.
     small_faces: Literal["auto", "always", "never"]
     smallest_face: int  # pixels of the picture
+    most_tiles: int  # of one picture
     rotations: bool  # whether pictures that don't tell which side is up are looked at in four turns
     # From this score on faces are told, where it is below the detector's threshold: for an evaluation. The weaker ones
     # have no say in how closely a picture is searched, nor in which others are told.
@@ -86,6 +86,11 @@ class Scene:
         return select([*self.faces, *self.weaker], order, limit, width=self.view.width, height=self.view.height)
 
 
+def searches_at_once(cores: int) -> int:
+    """How many pictures are searched in tiles at a time; as many may wait for them."""
+    return max(1, cores // CANVASES_AT_ONCE)
+
+
 class Search:
     def __init__(
         self,
@@ -97,11 +102,12 @@ class Search:
         threads: Threads,
         memory: ImageMemory,
         memory_bytes: int,
-        at_once: int,
+        cores: int,
     ) -> None:
         """detect: a runner's method, canvases uint8 [n, size, size, 3] -> candidates float32 [n, K, 15].
 
-        at_once: the pictures that are searched in tiles at a time. Each takes as long as a hundred others may.
+        cores: of this process, by which goes how many pictures are searched at a time. Each takes as long as a hundred
+        others may, and keeps as many cores busy as it has canvases at work.
         """
         self._detect = detect
         self._detector = detector
@@ -117,8 +123,8 @@ class Search:
         self._memory = memory
         # Searches last for seconds. With half of the memory at most, they leave others enough to go on.
         self._memory_of_searches = ImageMemory(memory_bytes // 2)
-        self._at_once = at_once
-        self._searches = asyncio.Semaphore(at_once)
+        self._at_once = searches_at_once(cores)
+        self._searches = asyncio.Semaphore(self._at_once)
         self._waiting = 0
         # A canvas, the one from farther away, and both in all turns and as a message to the runner.
         self.look_bytes = 3 * size**2 * (2 + 2 * self._turns)
@@ -145,7 +151,8 @@ class Search:
             return True  # what the whole picture shows is larger than what only a tile does
         if order is Order.AREA and limit == 1 and wanted == "auto":
             return True  # to be compared, in most cases, and for that a face of a tile is too small
-        return wanted == "auto" and bool(scene.faces) and scene.small < CROWD
+        # Each turn has signs of its own.
+        return wanted == "auto" and bool(scene.faces) and scene.small < CROWD * (self._turns if scene.turn else 1)
 
     async def closer(self, scene: Scene, decode: Callable[[], Picture]) -> Scene:
         """What tiles show, together with what was found before. decode: the picture in full.
@@ -190,7 +197,7 @@ class Search:
             self._size,
             face=self._sign_face,
             smallest=self._options.smallest_face,
-            most=MOST_TILES // self._turns,
+            most=self._options.most_tiles // self._turns,
         )
 
     def _shows(self, scene: Scene, picture: Picture) -> Iterator[Callable[[], Look]]:

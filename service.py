@@ -184,7 +184,12 @@ class FaceService:
             decode_threads=configured.decode_threads,
             max_pixels=configured.max_pixels,
             max_image_memory_bytes=configured.max_image_memory_bytes,
-            search=SearchOptions(configured.small_faces, configured.smallest_face, configured.rotations),
+            search=SearchOptions(
+                configured.small_faces,
+                configured.smallest_face,
+                configured.max_tiles,
+                configured.rotations,
+            ),
         )
 
     @bentoml.on_startup

@@ -150,23 +150,30 @@ class Settings(BaseSettings):
         "auto",
         description="Whether pictures are searched in tiles for faces that are too small on the detector's canvas. "
         "`auto`: where more than the largest face is asked for, and the whole picture shows nobody, or a crowd of "
-        "small faces. `always`: in every picture. `never`: only the whole picture is looked at. A picture of 12 "
-        "megapixels has 177 tiles, each as much work for the detector as a picture of its own: seconds on a CPU. Not "
-        "more pictures are searched at a time than `FACEBENTO_DECODE_THREADS`, in each API process; as many may wait, "
-        "and one more is answered with 429.",
+        "small faces. `always`: in every picture. `never`: only the whole picture is looked at. Each tile is as much "
+        "work for the detector as a picture of its own. One picture is searched at "
+        "a time for four of `FACEBENTO_DECODE_THREADS`, and at least one, in each API process; as many may wait, and "
+        "one more is answered with 429.",
     )
     smallest_face: int = Field(
         12,
         ge=4,
         le=1000,
         description="The smallest face that such a search is to find, in pixels (the longer side of its box). Half the "
-        "size takes four times as many tiles. There are never more than 200: in the largest pictures faces have to be "
-        "larger to be found.",
+        "size takes four times as many tiles; a picture of 12 megapixels has 177 of them for faces of 12 pixels.",
+    )
+    max_tiles: int = Field(
+        200,
+        ge=4,
+        le=10_000,
+        description="The most tiles of one picture; where there would be more, faces have to be larger to be found. On "
+        "a CPU, 12 megapixels take CenterFace 12 seconds of a core with 200, and 4 seconds with 64.",
     )
     rotations: bool = Field(
         default=False,
         description="Whether pictures whose EXIF data don't tell which side is up are looked at in four turns, for "
-        "faces that lie on their side or stand on their head. Detecting takes four times as long.",
+        "faces that lie on their side or stand on their head. Detecting takes four times as long, and a search has a "
+        "quarter of `FACEBENTO_MAX_TILES`.",
     )
 
     max_image_memory_bytes: int = Field(

@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from api import settings
 from api.settings import Settings
-from cli.local import Prepared, local_pipeline
+from cli.local import MOST_FACES, Prepared, local_pipeline
+from evaluation.run import Photo
 from faces import image
 from faces.detection import Face, Order
 from faces.errors import InputError
@@ -35,17 +36,6 @@ Pixels = NDArray[np.uint8]
 
 BOX, POINT = (0, 230, 118), (255, 214, 0)
 POINTS = ("LEFT EYE", "RIGHT EYE", "NOSE", "LEFT MOUTH", "RIGHT MOUTH")
-MOST_FACES = 750  # as the service answers at most
-
-
-@dataclass(frozen=True)
-class Photo:
-    path: Path
-    field: str = "image"
-
-    def read(self) -> bytes:
-        with storage_errors(f"read {self.path}"):
-            return self.path.read_bytes()
 
 
 @dataclass
@@ -73,10 +63,15 @@ def show(description: ModelDescription, graph: bytes, photos: Sequence[Path], dr
     SettingsError, DeviceUnavailableError, and ClickException for a photo.
     """
     trial = _Trial(description, graph, settings.load())
-    taken = [Photo(each) for each in photos]
+    taken = [_photo(each) for each in photos]
     pictures = [trial.detect(each) for each in taken] if description.detector else trial.embed(taken)
     if draw is not None:
         _write(pictures, draw)
+
+
+def _photo(path: Path) -> Photo:
+    with storage_errors(f"read {path}"):
+        return Photo(path, path.read_bytes())
 
 
 class _Trial:

@@ -46,7 +46,6 @@ WITHOUT_EFFECT: Final = frozenset(
 )
 # For average precision, which asks for what was found with hardly any confidence, too.
 LOWEST_CONFIDENCE: Final = 0.01
-MOST_FACES: Final = 750
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -158,14 +157,18 @@ def _evaluate_pairs(task: Task, listed: Path) -> None:
         )
         results = [task.out / "evaluation.json"]
         found.save(results[0])
-        if found.answered is not None:
-            results.append(task.out / "roc.png")
+        drawn = task.out / "roc.png"
+        if found.answered is None:
+            drawn.unlink(missing_ok=True)  # an older one is of other figures
+        else:
+            results.append(drawn)
             curve = verification.roc(*found.cosines.arrays())
-            drawing.draw_roc(curve, found.answered.served, f"{task.name}, {task.embedder.description.id}", results[1])
+            drawing.draw_roc(curve, found.answered.served, f"{task.name}, {task.embedder.description.id}", drawn)
     _tell(pairs_table(found), found.failed, found.pictures, results)
 
 
 def _evaluate_boxes(task: Task, listed: Path) -> None:
+    from cli.local import MOST_FACES
     from evaluation import drawing
     from evaluation.boxes import read_boxes
     from evaluation.journal import Answer
@@ -213,7 +216,20 @@ def _answered(
     """The answer for each picture. Its journal goes once the block has done its work with them, unless it is kept."""
     from evaluation.journal import Journal
     from evaluation.run import answers
+    from runners.errors import RunnerUnavailableError
+    from search import searches_at_once
 
+    async def ask_telling(photo: "Photo") -> "Answer":
+        try:
+            return await ask(photo)
+        except RunnerUnavailableError as error:
+            # No answer of its own: a device that fails, fails from one picture on, and figures of the rest mislead.
+            raise RunnerUnavailableError(
+                f"{photo.path}: {error} The same command goes on where it was. If it ends with this picture again, "
+                "take it out of the list"
+            ) from error
+
+    configured = task.configured
     distinct = list(dict.fromkeys(pictures))
     try:
         with Journal(task.out / f"{kind}.answers.jsonl", [kind, *task.context]) as journal:
@@ -226,9 +242,10 @@ def _answered(
                     run = answers(
                         distinct,
                         task.images,
-                        ask,
+                        ask_telling,
                         journal,
-                        at_once=task.configured.threads,
+                        # More than are decoded at once may be too many large ones to be searched: RunnerBusyError.
+                        at_once=min(configured.threads, 2 * searches_at_once(configured.decode_threads)),
                         done=lambda: bar.update(1),
                     )
                     found = asyncio.run(run)
@@ -238,6 +255,8 @@ def _answered(
             yield found
             if not task.keep:
                 journal.remove()
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise click.ClickException(f"can't write to {task.out}: {error.strerror or error}") from error
 

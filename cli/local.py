@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from search import SearchOptions
 
 # A model as it is served: its description, and what is in its model.onnx.
 Prepared = tuple[ModelDescription, bytes]
+MOST_FACES: Final = 750  # as the service answers at most
 # Is told of a batch: the model that answers it, what it took and what it answered.
 Watch = Callable[[ModelDescription, NDArray[np.uint8], NDArray[np.float32]], None]
 
@@ -39,7 +41,13 @@ def local_pipeline(
         decode_threads=configured.decode_threads,
         max_pixels=configured.max_pixels,
         max_image_memory_bytes=configured.max_image_memory_bytes,
-        search=SearchOptions(configured.small_faces, configured.smallest_face, configured.rotations, told_from),
+        search=SearchOptions(
+            configured.small_faces,
+            configured.smallest_face,
+            configured.max_tiles,
+            configured.rotations,
+            told_from,
+        ),
     )
 
 

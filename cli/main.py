@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -28,8 +29,17 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (EvaluationError, ModelError, RunnerError, SettingsError) as error:
             raise click.ClickException(str(error)) from error
-        except OSError as error:  # BentoML makes its home as it is imported
-            raise click.ClickException(f"{error.filename}: {error.strerror}. See BENTOML_HOME") from error
+        except BrokenPipeError:  # who reads has enough: click ends without a word
+            raise
+        except OSError as error:
+            told = ": ".join(str(each) for each in (error.filename, error.strerror or error) if each is not None)
+            raise click.ClickException(f"{told}. See BENTOML_HOME" if _of_home(error) else told) from error
+
+
+def _of_home(error: OSError) -> bool:
+    """Whether it was raised as BentoML made its home, which it does as it is imported."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == "bentoml._internal.configuration.containers" for frame in frames)
 
 
 @click.group(cls=Commands)

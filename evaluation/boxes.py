@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.errors import ListError
+from evaluation.lists import check_there, read_text, whole_number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,37 +31,33 @@ def read_boxes(file: Path, folder: Path) -> list[Labelled]:
     `x y width height blur expression illumination invalid occlusion pose`; the last six may be left out. A face is
     ignored if it is invalid or has no area. Where a picture has no face, a line of zeros may follow, as in WIDER FACE.
 
-    Raises ListError, with the line that is wrong, where the list can't be read, is empty, or a picture is not there.
+    Raises ListError, with the line that is wrong, where the list can't be read, is empty, names a picture twice, or a
+    picture is not there.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ListError(f"{file} can't be read: {reason}") from error
-    labelled = list(_read(file, lines))
+    labelled = list(_read(file, read_text(file).splitlines()))
     if not any((~each.ignored).any() for each in labelled):
         raise ListError(f"{file} names no face that is to be found")
-    missing = [each.picture for each in labelled if not (folder / each.picture).is_file()]
-    if missing:
-        raise ListError(
-            f"{len(missing)} of the {len(labelled)} pictures that {file} names are not in {folder}, as {missing[0]}. "
-            "Name the folder with --images"
-        )
+    check_there(file, folder, (each.picture for each in labelled))
     return labelled
 
 
 def _read(file: Path, lines: list[str]) -> Iterator[Labelled]:
     at = 0
+    seen: dict[PurePath, int] = {}
     while at < len(lines):
         picture = lines[at].strip()
         if not picture:
             at += 1
             continue
-        count = lines[at + 1].strip() if at + 1 < len(lines) else ""
-        if not count.isdecimal():
-            raise ListError(f"{file}, line {at + 2}: expected the number of faces of {picture}, found {count!r}")
+        first = seen.setdefault(PurePath(picture), at + 1)
+        if first != at + 1:  # each would be judged without the other's faces
+            raise ListError(f"{file}, line {at + 1}: {picture} is in line {first} already. List all its faces there")
+        word = lines[at + 1].strip() if at + 1 < len(lines) else ""
+        count = whole_number(word)
+        if count is None:
+            raise ListError(f"{file}, line {at + 2}: expected the number of faces of {picture}, found {word[:100]!r}")
         at += 2
-        faces = [_face(file, number + 1, lines) for number in range(at, at + int(count))]
+        faces = [_face(file, number + 1, lines) for number in range(at, at + count)]
         at += len(faces)
         if not faces and at < len(lines) and lines[at].split() in (["0"] * 4, ["0"] * 10):
             at += 1

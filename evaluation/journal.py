@@ -3,7 +3,9 @@
 import base64
 import fcntl
 import hashlib
+import io
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +42,11 @@ class _Line(BaseModel):
 
     key: str
     answer: Answer
+    crc: int  # of the key and the answer, as they are written
+
+    @classmethod
+    def of(cls, key: str, answer: Answer) -> Self:
+        return cls(key=key, answer=answer, crc=zlib.crc32(f"{key}{answer.model_dump_json()}".encode()))
 
 
 class Journal:
@@ -57,13 +64,11 @@ class Journal:
         self.file = file
         self._context = hashlib.sha256("\0".join(context).encode()).digest()
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._open = os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0)
-        try:
-            fcntl.flock(self._open, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.fchmod(self._open.fileno(), 0o600)  # also where the file was there before
-        except BlockingIOError:
+        self._open = _locked(file)
+        while not _is_at(file, self._open):  # another evaluation was done with it, and removed it, before the lock
             self._open.close()
-            raise JournalError(f"another evaluation is at work in {file.parent}: give this one another --out") from None
+            self._open = _locked(file)
+        os.fchmod(self._open.fileno(), 0o600)  # also where the file was there before
         self._answers = self._read()
 
     def __enter__(self) -> Self:
@@ -82,7 +87,7 @@ class Journal:
 
     def add(self, key: str, answer: Answer) -> None:
         self._answers[key] = answer
-        self._open.write(_Line(key=key, answer=answer).model_dump_json().encode() + b"\n")
+        self._open.write(_Line.of(key, answer).model_dump_json().encode() + b"\n")
 
     def remove(self) -> None:
         self.file.unlink()
@@ -97,5 +102,23 @@ class Journal:
                 read = _Line.model_validate_json(line)
             except ValidationError:
                 continue
-            answers[read.key] = read.answer
+            if read == _Line.of(read.key, read.answer):
+                answers[read.key] = read.answer
         return answers
+
+
+def _locked(file: Path) -> io.FileIO:
+    opened = io.FileIO(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+")
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        opened.close()
+        raise JournalError(f"another evaluation is at work in {file.parent}: give this one another --out") from None
+    return opened
+
+
+def _is_at(file: Path, opened: io.FileIO) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(opened.fileno()))
+    except FileNotFoundError:
+        return False

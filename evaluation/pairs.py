@@ -2,14 +2,16 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from evaluation.errors import ListError
+from evaluation.lists import check_there, is_there, read_text, whole_number
 
 EXTENSIONS: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+COLUMNS: Final = ("image1", "image2", "same")
 _SAME: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -34,11 +36,7 @@ def read_pairs(file: Path, folder: Path) -> list[Pair]:
     Raises ListError, with the line that is wrong, where the list can't be read, a picture is not there, or all pairs
     are of one kind.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ListError(f"{file} can't be read: {reason}") from error
+    text = read_text(file)
     read = _read_csv if "," in text.partition("\n")[0] else _read_lfw
     pairs = list(read(file, text, folder))
     if {pair.same for pair in pairs} != {True, False}:
@@ -46,23 +44,25 @@ def read_pairs(file: Path, folder: Path) -> list[Pair]:
     folds = {pair.fold for pair in pairs}
     if None not in folds and len(folds) < 2:
         raise ListError(f"{file} names a single fold: leave the column out, and folds are made")
-    _check_there(file, folder, (each for pair in pairs for each in (pair.first, pair.second)))
+    check_there(file, folder, (each for pair in pairs for each in (pair.first, pair.second)))
     return pairs
 
 
 def _read_csv(file: Path, text: str, _: Path) -> Iterator[Pair]:
     reader = csv.DictReader(io.StringIO(text), strict=True)
-    columns = {name.strip() for name in reader.fieldnames or ()}
-    if missing := [name for name in ("image1", "image2", "same") if name not in columns]:
-        raise ListError(f"{file}, line 1: the header has no {' and no '.join(missing)}. It is: image1,image2,same")
     folds: dict[str, int] = {}
     try:
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        if missing := [name for name in COLUMNS if name not in columns]:
+            raise ListError(f"{file}, line 1: the header has no {' and no '.join(missing)}. It is: image1,image2,same")
+        if twice := [name for name in (*COLUMNS, "fold") if columns.count(name) > 1]:
+            raise ListError(f"{file}, line 1: the header has {' and '.join(twice)} more than once")
         for raw in reader:
             where = f"{file}, line {reader.line_num}"
             row = {name.strip(): (value or "").strip() for name, value in raw.items() if isinstance(name, str)}
             same = _SAME.get(row["same"].lower())
             if same is None:
-                raise ListError(f"{where}: `same` must be 1 or 0, found {row['same']!r}")
+                raise ListError(f"{where}: `same` must be 1 or 0, found {row['same'][:100]!r}")
             if not row["image1"] or not row["image2"]:
                 raise ListError(f"{where}: two pictures are needed")
             if "fold" in columns and not row["fold"]:
@@ -70,13 +70,13 @@ def _read_csv(file: Path, text: str, _: Path) -> Iterator[Pair]:
             fold = folds.setdefault(row["fold"], len(folds)) if "fold" in columns else None
             yield Pair(row["image1"], row["image2"], same, fold)
     except csv.Error as error:
-        raise ListError(f"{file}, line {reader.line_num}: {error}") from error
+        raise ListError(f"{file}, line {max(1, reader.line_num)}: {error}") from error
 
 
 def _read_lfw(file: Path, text: str, folder: Path) -> Iterator[Pair]:
     lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    header = [int(word) for word in lines[0][1] if word.isdecimal()] if lines else []
-    if not lines or len(header) != len(lines[0][1]) or len(header) not in {1, 2} or 0 in header:
+    header = [number for word in lines[0][1] if (number := whole_number(word))] if lines else []
+    if not lines or len(header) != len(lines[0][1]) or len(header) not in {1, 2}:
         raise ListError(
             f"{file}, line 1: expected LFW's header (sets, and pairs of each kind in a set, `10 300`; or the pairs of "
             "each kind alone, `500`), or that of a CSV, image1,image2,same"
@@ -86,27 +86,20 @@ def _read_lfw(file: Path, text: str, folder: Path) -> Iterator[Pair]:
         raise ListError(f"{file}: by its first line it has {sets * of_each * 2} pairs, found {len(lines) - 1}")
     for index, (number, words) in enumerate(lines[1:]):
         match words:
-            case [name, i, j] if i.isdecimal() and j.isdecimal():
-                first, second, same = (name, i), (name, j), True
-            case [name, i, other, j] if i.isdecimal() and j.isdecimal():
-                first, second, same = (name, i), (other, j), False
+            case [name, i, j]:
+                other, same = name, True
+            case [name, i, other, j]:
+                same = False
             case _:
-                raise ListError(f"{file}, line {number}: expected `name i j` or `name i other j`")
+                i = j = ""
+        first, second = whole_number(i), whole_number(j)
+        if first is None or second is None:
+            raise ListError(f"{file}, line {number}: expected `name i j` or `name i other j`")
         fold = index // (2 * of_each) if sets > 1 else None
-        yield Pair(_lfw_path(folder, *first), _lfw_path(folder, *second), same, fold)
+        yield Pair(_lfw_path(file, folder, name, first), _lfw_path(file, folder, other, second), same, fold)
 
 
-def _lfw_path(folder: Path, name: str, number: str) -> str:
-    stem = f"{name}/{name}_{int(number):04d}"
+def _lfw_path(file: Path, folder: Path, name: str, number: int) -> str:
+    stem = f"{name}/{name}_{number:04d}"
     names = [f"{stem}{each}" for extension in EXTENSIONS for each in (extension, extension.upper())]
-    return next((each for each in names if (folder / each).is_file()), names[0])
-
-
-def _check_there(file: Path, folder: Path, pictures: Iterable[str]) -> None:
-    wanted = list(dict.fromkeys(pictures))
-    missing = [each for each in wanted if not (folder / each).is_file()]
-    if missing:
-        raise ListError(
-            f"{len(missing)} of the {len(wanted)} pictures that {file} names are not in {folder}, as {missing[0]}. "
-            "Name the folder with --images"
-        )
+    return next((each for each in names if is_there(file, folder, each)), names[0])

@@ -11,8 +11,9 @@ from faces.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture of the list, in the place of a request's upload."""
+    """A picture on the disk, in the place of a request's upload."""
 
+    path: Path
     content: bytes
     field: str = "image"
 
@@ -55,7 +56,7 @@ async def _answer(file: Path, ask: Callable[[Photo], Awaitable[Answer]], journal
     answer = journal.get(key)
     if answer is None:
         try:
-            answer = await ask(Photo(content))
+            answer = await ask(Photo(file, content))
         except InputError as error:
             answer = Answer(failed=str(error))
         journal.add(key, answer)

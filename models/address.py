@@ -47,6 +47,7 @@ def download(url: str, target: Path, sha256: str) -> None:
     """
     shown = without_user(url)
     with _told(shown), _client() as client, _response(client, url) as response:
+        _check_encoding(response, shown)
         digest = hashlib.sha256()
         length = response.headers.get("content-length", "")
         announced = int(length) if length.isdecimal() else 0
@@ -55,7 +56,7 @@ def download(url: str, target: Path, sha256: str) -> None:
         watched = announced and sys.stdout.isatty()
         bar = click.progressbar(length=announced, label=shown.rpartition("/")[2], hidden=not watched)
         with bar, target.open("wb") as file:
-            for piece in response.iter_bytes():
+            for piece in response.iter_raw():
                 received += len(piece)
                 _check_size(received, shown)
                 digest.update(piece)
@@ -64,11 +65,34 @@ def download(url: str, target: Path, sha256: str) -> None:
     compare_sha256(digest.hexdigest(), sha256, shown)
 
 
+def check_base(url: str) -> None:
+    """DownloadError, which does not show the address, unless files may lie below it and it can be shown."""
+    # A password with a `/`, `?` or `#` in it ends the host early: a part of it would pass for a path or a query.
+    if "?" in url or "#" in url or b"@" in _parsed(url).raw_path:
+        raise DownloadError(
+            "the base address (not shown: it may hold a secret) has a `?`, a `#`, or an `@` behind its host. Leave a "
+            "query out; where one of these or a `/` is part of a name, write it as %3F, %23, %40 or %2F"
+        )
+
+
 def without_user(url: str) -> str:
-    """The address as it may be shown: without a name and a password in it."""
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+    """The address as it may be shown: without a name and a password in it. Raises DownloadError, without showing it."""
+    return str(_parsed(url))
+
+
+def _parsed(url: str) -> httpx.URL:
+    """Without a name and a password."""
+    try:
+        parsed = httpx.URL(url).copy_with(userinfo=b"")
+        host = parsed.host
+    except (httpx.InvalidURL, UnicodeError):  # UnicodeError: of a host in punycode. The reasons quote parts of it
+        host = ""
+    if not host:
+        raise DownloadError(
+            "an address can't be read (not shown: it may hold a password). It is https://HOST/PATH; in a name or a "
+            "password `/` is written as %2F, `@` as %40"
+        )
+    return parsed
 
 
 def _client() -> httpx.Client:
@@ -110,6 +134,16 @@ def _check_status(response: httpx.Response, shown: str) -> None:
         raise DownloadError(f"{shown} answered with status {status} {response.reason_phrase}".rstrip())
 
 
+def _check_encoding(response: httpx.Response, shown: str) -> None:
+    """Nothing is unpacked: a few bytes, packed twice, would fill the memory."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise DownloadError(
+            f"{shown} comes packed (Content-Encoding: {encoding!r}), though it was asked for as it is. "
+            "Have the server send it so"
+        )
+
+
 def _check_size(size: int, shown: str) -> None:
     if size > archive.LIMIT_BYTES:
         raise DownloadError(f"{shown} has more than the {archive.LIMIT_BYTES:,} bytes allowed. Nothing was kept")
@@ -121,8 +155,8 @@ def _told(shown: str) -> Iterator[None]:
     host = shown.partition("://")[2].partition("/")[0]
     try:
         yield
-    except httpx.InvalidURL as error:
-        raise DownloadError(f"{shown} is not an address: {error}") from error
+    except (httpx.InvalidURL, UnicodeError) as error:  # of a name that no host can have; its own, or a redirect's
+        raise DownloadError(f"{shown} is not an address that can be asked, or leads to none: {error}") from error
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
         if isinstance(error.__context__, ssl.SSLError) or "SSL" in str(error):
             hint = "Check the certificates (SSL_CERT_FILE names others)"

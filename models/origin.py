@@ -12,45 +12,66 @@ from urllib.parse import quote
 from models import address, archive
 from models.archive import check_sha256, compare_sha256, read_member
 from models.catalog import AddressSource, ModelDescription, PackageSource
-from models.errors import ChecksumError, DownloadError, FileNotThereError
+from models.errors import (
+    AddressUnreachableError,
+    ChecksumError,
+    DownloadError,
+    FileNotThereError,
+    MemberMissingError,
+    ModelError,
+)
+from models.store import storage_errors
 
 
 def fetch(description: ModelDescription, origin: str) -> bytes:
     """The file of a model with a source, from the folder or below the base address `origin`.
 
     It, or the archive that holds it, lies there under its published name. The checksum decides what is taken, so that
-    http will do as well. FileNotThereError names what was looked for, ChecksumError what is another file.
+    http will do as well. All names are tried: FileNotThereError where none is there; otherwise an error that says what
+    became of each, a ChecksumError if one is another file. AddressUnreachableError ends it at once.
     """
-    is_address = re.match(r"(?i)https?://", origin) is not None
-    if not is_address and not Path(origin).is_dir():
-        raise FileNotThereError(f"{origin} is neither a folder nor an address that begins with https:// or http://")
-    other: ChecksumError | None = None
+    is_address = _is_address(origin)
     names = _names(description)
+    failed: list[ModelError] = []
     for name, member in names.items():
         try:
             return _read(
                 description, f"{origin.rstrip('/')}/{quote(name)}" if is_address else Path(origin, name), member
             )
-        except FileNotThereError:
-            continue
-        except ChecksumError as error:
-            other = other or error
-    if other is not None:
-        raise other
-    raise FileNotThereError(
-        f"{shown(origin)} has no file of {description.id}. Looked for: {', '.join(names)}. "
-        f"Put one of them there, under this name; {_published(description)}"
-    )
+        except AddressUnreachableError:
+            raise
+        except (DownloadError, ChecksumError, MemberMissingError) as error:
+            failed.append(error)
+    if all(isinstance(error, FileNotThereError) for error in failed):
+        raise FileNotThereError(
+            f"{shown(origin)} has no file of {description.id}. Looked for: {', '.join(names)}. "
+            f"Put one of them there, under this name; {_published(description)}"
+        )
+    kind = ChecksumError if any(isinstance(error, ChecksumError) for error in failed) else DownloadError
+    raise kind(f"no file of {description.id} was taken: {'; '.join([*map(str, failed), _published(description)])}")
 
 
 def shown(origin: str) -> str:
-    """The origin as it may be printed."""
-    return address.without_user(origin)
+    """The origin as it may be printed. Raises DownloadError for what is none; nothing in it is a password, then."""
+    return address.without_user(origin) if _is_address(origin) else origin
 
 
 def option(origin: str | None) -> str:
     """The end of a command that names the origin."""
     return f" --from {shlex.quote(shown(origin))}" if origin else ""
+
+
+def _is_address(origin: str) -> bool:
+    """Otherwise it is a folder. Raises DownloadError for an address that won't do, FileNotThereError for neither."""
+    if re.match(r"(?i)https?://", origin):
+        address.check_base(origin)
+        return True
+    with storage_errors("read the folder"):
+        there = Path(origin).is_dir()
+    if not there:
+        what = "what was given (not shown: it may hold a password)" if "@" in origin else origin
+        raise FileNotThereError(f"{what} is neither a folder nor an address that begins with https:// or http://")
+    return False
 
 
 def _names(description: ModelDescription) -> dict[str, str | None]:

@@ -89,7 +89,7 @@ class Runners:
             decode_threads=2,
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
-            search=SearchOptions(small_faces, 12, rotations),
+            search=SearchOptions(small_faces, 12, 200, rotations),
         )
 
 
@@ -306,7 +306,7 @@ def test_a_model_of_the_other_role_is_refused(runners: Runners, detector: Any, e
             decode_threads=1,
             max_pixels=1,
             max_image_memory_bytes=1,
-            search=SearchOptions("never", 12, rotations=False),
+            search=SearchOptions("never", 12, 200, rotations=False),
         )
 
 

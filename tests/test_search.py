@@ -19,11 +19,12 @@ from faces.detection import Face, Order
 from models.catalog import ModelDescription, describe
 from pipeline import Pipeline
 from runners.errors import RunnerBusyError, RunnerUnavailableError
-from search import CANVASES_AT_ONCE, MOST_TILES, SearchOptions
+from search import CANVASES_AT_ONCE, SearchOptions, searches_at_once
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
 EMBEDDER = describe("dlib-resnet-v1")
+MOST_TILES = 200
 SMALLEST, LARGEST = 28, 500  # on the canvas, for a score of 0.9
 SIGN = 22  # for one of 0.2
 
@@ -106,7 +107,7 @@ class RedSquares:
             decode_threads=2,
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
-            search=SearchOptions(small_faces, 12, rotations),
+            search=SearchOptions(small_faces, 12, MOST_TILES, rotations),
         )
 
 
@@ -218,18 +219,18 @@ def test_searches_wait_for_memory_without_holding_any(runners: RedSquares) -> No
     pipeline = runners.pipeline(memory=40_000_000)
 
     async def several() -> list[Any]:
-        uploads = [photo(TINY[0], LARGE), photo(*TINY), photo(*SIGNS, *TINY)]
-        return await asyncio.gather(*(pipeline.embed_all(upload, 750) for upload in uploads for _ in range(2)))
+        uploads = [photo(TINY[0], LARGE), photo(*TINY), photo(TINY[0], LARGE), photo(*SIGNS, *TINY)]
+        return await asyncio.gather(*(pipeline.embed_all(upload, 750) for upload in uploads))
 
     answers = run(asyncio.wait_for(several(), 60))
-    assert [len(each) for each in answers] == [1, 1, 6, 6, 9, 9]
+    assert [len(each) for each in answers] == [1, 6, 1, 9]
     assert pipeline.memory.free_bytes == 40_000_000
 
 
-def test_no_more_pictures_are_searched_at_a_time_than_there_are_threads(
+def test_no_more_pictures_are_searched_at_a_time_than_keep_the_cores_busy(
     runners: RedSquares, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of seven two are searched and two wait for them; the others are sent away, and may come again."""
+    """Of seven one is searched and one waits for it; the others are sent away, and may come again."""
     detect, at_a_time, most = RedSquares.detect, 0, 0
 
     async def slow(self: RedSquares, canvases: NDArray[np.uint8]) -> Floats:
@@ -238,15 +239,13 @@ def test_no_more_pictures_are_searched_at_a_time_than_there_are_threads(
             return await detect(self, canvases)
         at_a_time += 1
         most = max(most, at_a_time)
-        if most == 2:
-            two.set()
         await sent_away.wait()
         at_a_time -= 1
         return await detect(self, canvases)
 
     monkeypatch.setattr(RedSquares, "detect", slow)
     pipeline = runners.pipeline()
-    two, sent_away = asyncio.Event(), asyncio.Event()
+    sent_away = asyncio.Event()
 
     async def scenario() -> list[Any]:
         upload = photo(*TINY)
@@ -254,15 +253,19 @@ def test_no_more_pictures_are_searched_at_a_time_than_there_are_threads(
         for early in asyncio.as_completed(tasks):
             with pytest.raises(RunnerBusyError, match="Try again"):
                 await early
-            if sum(task.done() for task in tasks) == 3:
+            if sum(task.done() for task in tasks) == 5:
                 break
-        await two.wait()
         sent_away.set()
         return await asyncio.gather(*(task for task in tasks if not task.done()))
 
-    assert [len(each) for each in run(scenario())] == [6] * 4
-    assert most == 2
+    assert [len(each) for each in run(scenario())] == [6] * 2
+    assert most == 1
     assert len(run(pipeline.detect(photo(*TINY), Order.CONFIDENCE, 9))) == 6
+
+
+@pytest.mark.parametrize(("cores", "at_once"), [(1, 1), (2, 1), (4, 1), (8, 2), (16, 4)])
+def test_more_pictures_are_searched_where_there_are_more_cores(cores: int, at_once: int) -> None:
+    assert searches_at_once(cores) == at_once
 
 
 def test_a_search_that_nobody_waits_for_leaves_its_place(runners: RedSquares) -> None:
@@ -272,7 +275,7 @@ def test_a_search_that_nobody_waits_for_leaves_its_place(runners: RedSquares) ->
     async def scenario() -> None:
         runners.gate = asyncio.Event()
         runners.gate.set()
-        tasks = [asyncio.create_task(pipeline.detect(upload, Order.CONFIDENCE, 9)) for _ in range(4)]
+        tasks = [asyncio.create_task(pipeline.detect(upload, Order.CONFIDENCE, 9)) for _ in range(2)]
         while not tasks[0].done():
             await asyncio.wait(tasks, timeout=0.01)
             if max(runners.batches, default=0) > 1:

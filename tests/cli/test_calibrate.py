@@ -86,7 +86,7 @@ def score(cosine: float) -> float:
         decode_threads=1,
         max_pixels=1_000_000,
         max_image_memory_bytes=1_000_000,
-        search=SearchOptions("never", 12, rotations=False),
+        search=SearchOptions("never", 12, 200, rotations=False),
     )
     one, other = np.zeros((2, 128), np.float32)
     one[0], other[:2] = 1, (cosine, np.sqrt(1 - cosine**2))

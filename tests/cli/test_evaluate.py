@@ -15,8 +15,10 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from cli.evaluate import LOWEST_CONFIDENCE, MOST_FACES, WITHOUT_EFFECT
+from cli.evaluate import LOWEST_CONFIDENCE, WITHOUT_EFFECT
+from cli.local import MOST_FACES
 from cli.main import main
+from evaluation import run
 from faces.detection import Face, Order
 from faces.errors import ImageCorruptError
 from models import store
@@ -129,7 +131,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     answers.limit, answers.end = 3, end
     result = pairs()
     assert result.exit_code in {1, 143}
-    assert ("goes on where it was" in result.stderr) == (not isinstance(end, RunnerUnavailableError))
+    assert "goes on where it was" in result.stderr
     assert written() == ["pairs.answers.jsonl"]
     first, answers.asked, answers.limit = answers.asked, [], None
     assert pairs().exit_code == 0
@@ -137,6 +139,38 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert len(answers.asked) == 2
     assert sorted([*first, *answers.asked]) == ["0.3", "0.9", "0.95", "0.97", "1"]
     assert written() == ["evaluation.json", "roc.png"]
+
+
+def test_a_picture_that_the_models_fail_at_is_named(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEBENTO_THREADS", "1")
+    answers.limit, answers.end = 3, RunnerUnavailableError("No numbers.")
+    told = pairs().stderr.splitlines()[-1]
+    assert told.startswith("Error: pictures/you: No numbers. The same command goes on where it was.")
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize(("threads", "decode_threads"), [("5", "2"), ("2", "8"), ("3", "4")])
+def test_no_more_pictures_are_in_work_than_can_be_searched_and_run(
+    monkeypatch: pytest.MonkeyPatch, threads: str, decode_threads: str
+) -> None:
+    monkeypatch.setenv("FACEBENTO_THREADS", threads)
+    monkeypatch.setenv("FACEBENTO_DECODE_THREADS", decode_threads)
+    given, every = [], run.answers
+
+    def watched(*arguments: Any, at_once: int, **options: Any) -> Any:
+        given.append(at_once)
+        return every(*arguments, at_once=at_once, **options)
+
+    monkeypatch.setattr("evaluation.run.answers", watched)
+    assert pairs().exit_code == 0
+    assert given == [2]
+
+
+def test_a_closed_pipe_is_not_taken_for_a_folder_that_can_not_be_written(answers: Answers) -> None:
+    answers.limit, answers.end = 0, BrokenPipeError(32, "Broken pipe")
+    result = pairs()
+    assert result.exit_code == 1
+    assert "Error" not in result.stderr
 
 
 def test_nothing_is_taken_over_from_other_settings_or_models(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,9 +205,11 @@ def test_pictures_without_an_answer_are_counted_and_named() -> None:
 
 
 @pytest.mark.usefixtures("answers")
-def test_an_old_roc_is_not_told_where_there_is_no_new_one() -> None:
+def test_an_old_roc_goes_where_there_is_no_new_one() -> None:
+    pairs()
     Path("pictures/pairs.csv").write_text("image1,image2,same\nme,cat,1\nme,you,0\n")
     assert pairs().stdout.splitlines()[-1] == "written: build/evaluation/evaluation.json"
+    assert written() == ["evaluation.json"]
 
 
 @pytest.mark.usefixtures("answers")

@@ -1,11 +1,16 @@
 """What is kept of a run, and what of it survives an end at any moment."""
 
+import fcntl
+import io
+import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +85,48 @@ def test_a_damaged_line_is_passed_over(file: Path, damage: bytes) -> None:
     lines[1] = damage
     file.write_bytes(b"\n".join(lines))
     assert read(file) == [ANSWERS[0], None, *ANSWERS[2:]]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda line: line | {"answer": line["answer"] | {"embedding": "@@@"}},
+        lambda line: line | {"answer": line["answer"] | {"embedding": "AAAA"}},
+        lambda line: line | {"answer": line["answer"] | {"embedding": "AAAAAAAAAAA="}},
+        lambda line: line | {"answer": line["answer"] | {"embedding": "m" + line["answer"]["embedding"][1:-2] + "4="}},
+        lambda line: line | {"answer": line["answer"] | {"failed": "no"}},
+        lambda line: line | {"crc": line["crc"] ^ 1},
+        lambda line: {name: line[name] for name in ("key", "answer")},
+    ],
+)
+def test_an_answer_in_which_a_bit_has_changed_is_passed_over(
+    file: Path, damaged: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    write(file)
+    first, *others = file.read_text().split("\n")
+    line = json.loads(first)
+    assert damaged(line) != line
+    file.write_text("\n".join([json.dumps(line), *others]))
+    assert read(file) == ANSWERS
+    file.write_text("\n".join([json.dumps(damaged(line)), *others]))
+    assert read(file) == [None, *ANSWERS[1:]]
+
+
+def test_a_journal_that_is_removed_before_it_is_locked_is_made_anew(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Journal(file, ["model"])
+    lock = fcntl.flock
+
+    def late(opened: io.FileIO, how: int) -> None:
+        monkeypatch.undo()
+        first.remove()
+        first.__exit__(None, None, None)
+        lock(opened, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    write(file)
+    assert read(file) == ANSWERS
 
 
 def test_a_killed_process_leaves_what_it_has_added(file: Path) -> None:

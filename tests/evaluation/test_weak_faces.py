@@ -3,6 +3,7 @@
 import asyncio
 import io
 import zlib
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -60,11 +61,13 @@ def look(
         decode_threads=1,
         max_pixels=10_000_000,
         max_image_memory_bytes=1_000_000_000,
-        search=SearchOptions(small_faces, 12, rotations, told_from),
+        search=SearchOptions(small_faces, 12, 200, rotations, told_from),
     )
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (700, 900, 3), np.uint8)).save(file, "BMP")
-    return asyncio.run(pipeline.detect(Photo(file.getvalue()), Order.CONFIDENCE, 10_000)), detector.canvases
+    return asyncio.run(
+        pipeline.detect(Photo(Path("crowd.png"), file.getvalue()), Order.CONFIDENCE, 10_000)
+    ), detector.canvases
 
 
 def told(faces: list[Face]) -> list[tuple[float, ...]]:

@@ -1,6 +1,8 @@
 import errno
+import gzip
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -12,7 +14,7 @@ import httpx
 import pytest
 
 from models import address, archive
-from models.address import download, fetch, without_user
+from models.address import check_base, download, fetch, without_user
 from models.catalog import AddressSource
 from models.errors import (
     AddressUnreachableError,
@@ -160,6 +162,39 @@ def test_more_than_allowed_is_refused(
     assert web.asked == ["/tiny.onnx"]
 
 
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "GZIP", "br"])
+def test_nothing_that_is_packed_on_the_way_is_unpacked(
+    web: Web, temporary: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    def packed(request: BaseHTTPRequestHandler) -> None:
+        data = gzip.compress(gzip.compress(WEIGHTS))
+        request.send_response(200)
+        request.send_header("Content-Encoding", encoding)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data)
+
+    monkeypatch.setattr(web, "answer", packed)
+    with pytest.raises(DownloadError, match=rf"/tiny\.onnx comes packed \(Content-Encoding: '{encoding.lower()}'\)"):
+        fetch(at(web, "/tiny.onnx"), SHA256)
+    assert list(temporary.iterdir()) == []
+
+
+def test_identity_is_no_encoding_and_asked_for(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted = []
+
+    def plain(request: BaseHTTPRequestHandler) -> None:
+        accepted.append(request.headers["Accept-Encoding"])
+        request.send_response(200)
+        request.send_header("Content-Encoding", "identity")
+        request.end_headers()
+        request.wfile.write(WEIGHTS)
+
+    monkeypatch.setattr(web, "answer", plain)
+    assert fetch(at(web, "/tiny.onnx"), SHA256) == WEIGHTS
+    assert accepted == ["identity"]
+
+
 def test_a_redirect_is_followed(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     web.files["/there"] = WEIGHTS
     plain = web.answer
@@ -248,7 +283,51 @@ def test_a_bar_grows_on_a_terminal_only(
 
 def test_no_user_and_no_password_is_shown(web: Web, temporary: Path) -> None:
     assert without_user("https://user:p@ss@example.org:8/a@b") == "https://example.org:8/a@b"
+    assert without_user("https://user:p%2Fs@example.org/a") == "https://example.org/a"
     url = web.url.replace("://", "://user:secret@")
     with pytest.raises(FileNotThereError) as told:
         download(f"{url}/tiny.onnx", temporary / "file", SHA256)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:pa/SECRET@example.org/m",
+        "https://user:12/SECRET@example.org/m",
+        "https://user:pa?SECRET@example.org/m",
+        "https://user:pa#SECRET@example.org/m",
+        "https://example.org/m?token=SECRET",
+        "https://example.org/m#SECRET",
+        "https://user:SECRET@[::1/m",
+        "https://user:SECRET@xn--a.com",
+        "https://user:SECRET@/m",
+        "https://user:SECRET@\x00/m",
+    ],
+)
+def test_a_base_that_can_not_be_read_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(DownloadError, match="not shown: it may hold a") as told:
+        check_base(url)
+    assert "SECRET" not in str(told.value)
+    assert "pa" not in re.findall(r"\w+", str(told.value))
+    check_base("https://user:p%2Fa%40%3F@example.org:8/a%40b/%23")
+
+
+@pytest.mark.parametrize("host", ["exa_mple..com", f"{'a' * 64}.com"])
+def test_a_host_that_can_not_be_looked_up_is_told(host: str, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with pytest.raises(DownloadError, match=r"is not an address that can be asked.*label") as told:
+        download(f"http://user:SECRET@{host}/tiny.onnx", temporary / "file", SHA256)
+    assert "SECRET" not in str(told.value)
+
+
+def test_a_redirect_to_a_host_that_none_can_have_is_told(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    def redirect(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", "http://xn--a.com/")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    monkeypatch.setattr(web, "answer", redirect)
+    with pytest.raises(DownloadError, match=r"leads to none"):
+        fetch(at(web, "/tiny.onnx"), SHA256)

@@ -41,6 +41,24 @@ def test_catalog_has_the_models_that_users_know() -> None:
     assert {each.id for each in catalog().values() if each.acceptance} == {"scrfd-10g", "arcface-w600k-r50"}
 
 
+@pytest.mark.parametrize(
+    ("model_id", "size", "color", "mean", "scale"),
+    [
+        ("centerface", 640, "RGB", 0, 1),  # its authors' centerface.py
+        ("dlib-resnet-v1", 150, "RGB", (122.782, 117.001, 104.298), 1 / 256),  # dlib's input_rgb_image_sized
+        ("yunet-2023mar", 640, "BGR", 0, 1),  # OpenCV's face_detect.cpp
+        ("sface-2021dec", 112, "RGB", 0, 1),  # OpenCV's face_recognize.cpp
+        ("scrfd-10g", 640, "RGB", 127.5, 1 / 128),  # InsightFace's scrfd.py
+        ("arcface-w600k-r50", 112, "RGB", 127.5, 1 / 127.5),  # InsightFace's arcface_onnx.py
+    ],
+)
+def test_a_model_is_fed_as_its_makers_feed_it(model_id: str, size: int, color: str, mean: Any, scale: float) -> None:
+    fed = describe(model_id).input
+    assert (fed.size, fed.color) == (size, color)
+    assert fed.mean == pytest.approx(mean if isinstance(mean, tuple) else (mean,) * 3)
+    assert fed.scales == pytest.approx((scale,) * 3)
+
+
 def test_operating_points_tell_where_they_come_from() -> None:
     for each in catalog().values():
         for point in each.embedder.operating_points if each.embedder is not None else ():

@@ -3,6 +3,7 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from models import archive, origin
 from models.catalog import ModelDescription, describe
-from models.errors import AddressUnreachableError, ChecksumError, DownloadError, FileNotThereError
+from models.errors import AddressUnreachableError, ChecksumError, DownloadError, FileNotThereError, StorageError
 from tests.models.conftest import Web
 
 Fields = dict[str, Any]
@@ -158,7 +159,50 @@ def test_a_model_without_a_source_has_no_published_name(embedder: ModelDescripti
         origin.fetch(embedder, str(tmp_path))
 
 
-def test_the_end_of_a_command_shows_no_password() -> None:
+def test_the_end_of_a_command_shows_no_password(tmp_path: Path) -> None:
+    (tmp_path / "a b@c").mkdir()
     assert origin.option(None) == ""
-    assert origin.option("/a b") == " --from '/a b'"
+    assert origin.option(f"{tmp_path}/a b@c") == f" --from '{tmp_path}/a b@c'"
     assert origin.option("https://user:secret@example.org/x") == " --from https://example.org/x"
+
+
+@pytest.mark.parametrize(
+    "where", ["https://example.org/x?token=SECRET", "https://user:a/SECRET@example.org", "https:/user:SECRET@host/x"]
+)
+def test_an_origin_that_will_not_do_is_refused_and_not_shown(where: str) -> None:
+    for use in (origin.shown, origin.option, lambda given: origin.fetch(describe("centerface"), given)):
+        with pytest.raises(DownloadError, match="not shown: it may hold a") as told:
+            use(where)
+        assert "SECRET" not in str(told.value)
+
+
+def test_a_folder_that_can_not_be_looked_into_is_told() -> None:
+    with pytest.raises(StorageError, match="can't read the folder: File name too long"):
+        origin.fetch(describe("centerface"), "x" * 5000)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_what_one_name_is_refused_with_does_not_keep_the_next_from_being_tried(
+    web: Web, described: Described, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    data = zipped("inner/tiny.onnx")
+    source = {"url": "https://example.org/pack.zip", "archive": hashlib.sha256(data).hexdigest()}
+    plain = web.answer
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if request.path in web.files:
+            plain(request)
+        else:
+            request.send_error(status)
+
+    monkeypatch.setattr(web, "answer", answer)
+    model = described(**source, member="inner/tiny.onnx")
+    with pytest.raises(
+        DownloadError, match=rf"tiny\.onnx answered with status {status} .*pack\.zip answered with .*is published at"
+    ):
+        origin.fetch(model, web.url)
+    web.files["/pack.zip"] = b"others"
+    with pytest.raises(ChecksumError, match=rf"tiny\.onnx answered with status {status} .*pack\.zip has the SHA-256"):
+        origin.fetch(model, web.url)
+    web.files["/pack.zip"] = data
+    assert origin.fetch(model, web.url) == WEIGHTS
