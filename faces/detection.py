@@ -120,7 +120,7 @@ def suppress(looks: Sequence[NDArray[np.float64]], *, iou_threshold: float) -> N
 
 
 def without_parts(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows that suppress gave, without those that lie, for the most part, within a larger one of higher score.
+    """Rows that suppress gave, without those that lie, for the most part, within one of higher score.
 
     Tiles show parts of faces, which a detector may take for small ones; the overlap with the whole face is little.
     """
@@ -130,8 +130,7 @@ def without_parts(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     for index, (row, area) in enumerate(zip(rows, areas, strict=True)):
         better = rows[kept]
         shared = np.minimum(better[:, 2:4], row[2:4]) - np.maximum(better[:, :2], row[:2])
-        inside = shared.clip(0).prod(axis=1) > _PART * area
-        if not (inside & (areas[kept] > area)).any():
+        if not (shared.clip(0).prod(axis=1) > _PART * area).any():
             kept.append(index)
     return rows[kept]
 

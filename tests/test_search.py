@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from faces.detection import Face, Order
+from faces.image import Picture
 from models.catalog import ModelDescription, describe
 from pipeline import Pipeline
 from runners.errors import RunnerBusyError, RunnerUnavailableError
@@ -98,13 +99,14 @@ class RedSquares:
         *,
         memory: int = 500_000_000,
         rotations: bool = False,
+        cores: int = 2,
     ) -> Pipeline:
         return Pipeline(
             detect=self.detect,
             embed=self.embed,
             detector=detector(),
             embedder=EMBEDDER,
-            decode_threads=2,
+            decode_threads=cores,
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
             search=SearchOptions(small_faces, 12, MOST_TILES, rotations),
@@ -289,6 +291,60 @@ def test_a_search_that_nobody_waits_for_leaves_its_place(runners: RedSquares) ->
         assert pipeline.memory.free_bytes == 500_000_000
 
     run(scenario())
+
+
+def test_searches_leave_half_of_the_memory_to_others(runners: RedSquares, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two have the cores for it, and the memory; but together they would take more than the half."""
+    detect, at_a_time, most = RedSquares.detect, 0, 0
+
+    async def counted(self: RedSquares, canvases: NDArray[np.uint8]) -> Floats:
+        nonlocal at_a_time, most
+        at_a_time += len(canvases) > 1
+        most = max(most, at_a_time)
+        for _ in range(20):  # the other one comes to its turn, if it has one
+            await asyncio.sleep(0.001)
+        at_a_time -= len(canvases) > 1
+        return await detect(self, canvases)
+
+    monkeypatch.setattr(RedSquares, "detect", counted)
+
+    async def two(memory: int) -> None:
+        pipeline = runners.pipeline(memory=memory, cores=8)
+        await asyncio.gather(*(pipeline.detect(photo(*TINY), Order.CONFIDENCE, 9) for _ in range(2)))
+
+    run(two(60_000_000))
+    assert most == 1
+    run(two(200_000_000))
+    assert most == 2
+
+
+def test_a_search_looks_from_farther_away_too(runners: RedSquares) -> None:
+    giant, bystander = (10, 10, 800), (830, 830, 60)
+    upload = photo(giant, bystander, size=(900, 900))
+    assert boxes(run(runners.pipeline("never").detect(upload, Order.CONFIDENCE, 9))) == [bystander]
+    found = run(runners.pipeline("always").detect(upload, Order.CONFIDENCE, 9))
+    assert [round(face.right - face.left, -1) for face in sorted(found, key=lambda face: face.left)] == [800, 60]
+
+
+def test_parts_of_faces_are_left_out_where_tiles_were_looked_at(
+    runners: RedSquares, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.without_parts", lambda rows: rows[:0])
+    assert run(runners.pipeline("always").detect(photo(*SMALL), Order.CONFIDENCE, 9)) == []
+    assert len(run(runners.pipeline("never").detect(photo(*SMALL), Order.CONFIDENCE, 9))) == 3
+
+
+def test_of_each_canvas_only_what_suppression_leaves_is_kept(runners: RedSquares) -> None:
+    search = runners.pipeline()._search
+    look, _ = search.whole(Picture(np.zeros((900, 1200, 3), np.uint8), 1200, 900))
+    [rows] = search._read(np.repeat(runners._rows(_canvas_with_a_square()), 50, axis=0)[None], look.views)
+    assert len(rows) == 1
+
+
+def _canvas_with_a_square() -> NDArray[np.uint8]:
+    canvas = np.zeros((640, 640, 3), np.uint8)
+    canvas[100:150, 100:150] = (255, 0, 0)
+    return canvas
 
 
 def test_numbers_that_are_none_are_no_faces_in_tiles_either(

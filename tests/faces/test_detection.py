@@ -201,3 +201,19 @@ def test_a_part_of_a_face_is_no_face(box: Sequence[float], score: float, kept: b
     assert len(left) == (3 if kept else 2)
     assert (np.diff(left[:, 4]) <= 0).all()
     assert without_parts(rows[:0]).shape == (0, 15)
+
+
+def test_of_a_great_many_candidates_the_surest_count() -> None:
+    places = np.arange(9000)
+    rows = np.zeros((9000, 15))
+    rows[:, 0], rows[:, 1] = places % 100 * 10, places // 100 * 10
+    rows[:, 2:4] = rows[:, :2] + 10
+    rows[:, 4] = 0.5 + places / 20_000
+    best = suppress([rows[::2], rows[1::2]], iou_threshold=0.3)
+    assert len(best) == 8192
+    assert best[-1, 4] == rows[9000 - 8192, 4]
+
+
+def test_landmarks_that_coincide_stand_in_every_turn() -> None:
+    candidates = np.array([row((10, 10, 50, 50), 0.9, [30] * 10)], np.float32)
+    assert len(read_candidates(candidates, View(1, 1, 0, 0, 64, 64, 64, upright=True), score_threshold=0.5)) == 1
