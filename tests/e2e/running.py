@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -145,10 +146,15 @@ def environment(code: Path, home: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """One that nothing else is likely to take before a server does.
+
+    Not the system's choice: it gives the same ones to whatever connects or listens anywhere in the meantime.
+    """
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def encoded(data: bytes) -> str:
