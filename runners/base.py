@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
 from runners.batching import PromptService
-from runners.onnx import Engine, choose_device
+from runners.onnx import choose_device
+from runners.opening import open_engine
 from runners.sockets import unix_sockets
 from runners.stopping import leave_last
 from runners.wire import NoInput, rows_of
+from threads import Threads
 
 log = logging.getLogger("facebento.runners")
 
@@ -30,6 +32,8 @@ class RunnerOptions:
     threads: int  # images at a time on a CPU
     max_batch: int  # rows in a batch
     deadline_s: float  # after which nobody waits for an answer
+    # What a runner that is on a CPU, and in a process with others, shares with them; it has its own where None.
+    compute: Threads | None = None
 
     def batching(self, name: str, stored: StoredModel) -> dict[str, Any]:
         """For @bentoml.api, of the method of that name, which takes uint8 [n, size, size, 3]."""
@@ -82,7 +86,8 @@ class Runner:
         if bentoml.server_context.service_type == "service":  # in a process of its own
             own = unix_sockets().get(bentoml.server_context.service_name or "")
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
-        self._engine = Engine(graph, device=options.device, threads=options.threads, max_batch=options.max_batch)
+        compute = options.compute or Threads(options.threads, "onnx")
+        self._engine = open_engine(graph, device=options.device, threads=compute, max_batch=options.max_batch)
         log.info("%s runs on %s by %s", stored.tag, self._engine.placement.device, self._engine.placement.provider)
         keep_what_is_there()
 
@@ -105,11 +110,12 @@ class Runner:
         """For BentoML's /readyz."""
         return not self._engine.lost
 
-    def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answers = self._engine.run(rows)
+    async def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answers = await self._engine.run(rows)
         if self._engine.lost:
             # Whoever watches the process starts another one, and with it a session on the device. SIGTERM lets the
-            # calls in work be answered.
+            # calls in work be answered: those of a runner's own process, and the requests of an API process that the
+            # runner is in, whose server stops listening, answers what it has and ends as on any SIGTERM.
             log.error("%s answers nothing any more: its process ends, to be started again", self._tag)
             os.kill(os.getpid(), signal.SIGTERM)
         return answers

@@ -1,12 +1,10 @@
-"""Runs prepared graphs. The only importer of onnxruntime: providers, sessions, batch buckets, warm-up."""
+"""Runs prepared graphs. The only importer of onnxruntime: devices, providers, sessions."""
 
 import ctypes
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,6 @@ log = logging.getLogger("facebento.runners")
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-LOST_AFTER = 5  # runs in a row of which no row could be run: a shortage of memory may pass, a lost device does not
 
 
 def version() -> str:
@@ -70,87 +67,24 @@ class Placement:
     provider: str  # onnxruntime's name of it
 
 
-class Engine:
-    """One prepared graph: uint8 [n, ...] in, float32 [n, ...] out, the same for every n.
+class Session:
+    """A prepared graph on its device, opened. Thread-safe."""
 
-    On a CPU each row runs alone, on as many threads as told: a batch of eight takes longer than eight single images
-    there, since the activations leave the cache. On a GPU rows run as a batch, padded to one of a few sizes that were
-    all run once before: CUDA tunes its convolutions anew for every shape it meets.
-    """
-
-    def __init__(self, graph: Path | bytes, *, device: str, threads: int, max_batch: int) -> None:
-        """graph: an ONNX file, or what is in it. device: auto, cpu, cuda or cuda:N. threads: rows at a time on a CPU.
-        max_batch: rows at a time on a GPU.
-
-        Raises DeviceUnavailableError.
-        """
-        self._session, self.placement = _open(graph, device)
-        graph_input = self._session.get_inputs()[0]
+    def __init__(self, session: ort.InferenceSession, placement: Placement) -> None:
+        self.placement = placement
+        self._session = session
+        graph_input = session.get_inputs()[0]
         self._input: str = graph_input.name
-        self._row: tuple[int, ...] = tuple(graph_input.shape[1:])
-        self._buckets = buckets(max_batch) if self.placement.provider == CUDA else [1]
-        self._threads = ThreadPoolExecutor(threads, "onnx") if self.placement.provider == CPU else None
-        for size in self._buckets:
-            answers = self._run(np.zeros((size, *self._row), np.uint8))
-        self._failed = np.full((1, *answers.shape[1:]), np.nan, np.float32)
-        self._failed_runs = 0  # in a row, of all their rows
-
-    @property
-    def lost(self) -> bool:
-        """Whether nothing can be run any more. A device that was lost stays lost to this process."""
-        return self._failed_runs >= LOST_AFTER
+        self.row: tuple[int, ...] = tuple(graph_input.shape[1:])
 
     def run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """rows: uint8 [n, ...] with n > 0, in the shape of the graph's input. Returns float32 [n, ...], NaN in the
-        rows that could not be run. Thread-safe.
-        """
-        failures: list[Exception] = []
-        if self._threads is not None:
-            singles = (rows[i : i + 1] for i in range(len(rows)))
-            answers = np.concatenate(list(self._threads.map(partial(self._alone, failures=failures), singles)))
-        else:
-            largest = self._buckets[-1]
-            batches = (rows[i : i + largest] for i in range(0, len(rows), largest))
-            answers = np.concatenate([self._batch(batch, failures) for batch in batches])
-        if failures:
-            log.error("%d of %d rows could not be run: %s", len(failures), len(rows), failures[0])
-        self._failed_runs = self._failed_runs + 1 if len(failures) == len(rows) else 0
+        """rows: uint8 [n, *row], n > 0. Returns float32 [n, ...]. Raises errors of onnxruntime, of no common kind."""
+        answers: NDArray[np.float32] = self._session.run(None, {self._input: rows})[0]
         return answers
 
-    def _batch(self, rows: NDArray[np.uint8], failures: list[Exception]) -> NDArray[np.float32]:
-        try:
-            return self._padded(rows)
-        except Exception as error:  # noqa: BLE001  onnxruntime's own are of many unrelated kinds
-            if len(rows) == 1:
-                failures.append(error)
-                return self._failed
-            # It may have been too large for the memory that is left on the GPU.
-            log.warning("a batch of %d rows could not be run, each is tried alone: %s", len(rows), error)
-            return np.concatenate([self._alone(rows[i : i + 1], failures) for i in range(len(rows))])
 
-    def _alone(self, row: NDArray[np.uint8], failures: list[Exception]) -> NDArray[np.float32]:
-        try:
-            return self._run(row)
-        except Exception as error:  # noqa: BLE001  as above
-            failures.append(error)
-            return self._failed
-
-    def _padded(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = next(bucket for bucket in self._buckets if bucket >= len(rows))
-        padding = np.zeros((size - len(rows), *self._row), np.uint8)
-        return self._run(np.concatenate([rows, padding]) if len(padding) else rows)[: len(rows)]
-
-    def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        output: NDArray[np.float32] = self._session.run(None, {self._input: rows})[0]
-        return output
-
-
-def buckets(max_batch: int) -> list[int]:
-    """The batch sizes that are run on a GPU: powers of two up to max_batch, and max_batch itself."""
-    return [*(1 << k for k in range(max_batch.bit_length()) if 1 << k < max_batch), max_batch]
-
-
-def _open(graph: Path | bytes, device: str) -> tuple[ort.InferenceSession, Placement]:
+def open_session(graph: Path | bytes, device: str) -> Session:
+    """graph: an ONNX file, or what is in it. device: auto, cpu, cuda or cuda:N. Raises DeviceUnavailableError."""
     chosen = choose_device(device)
     options = ort.SessionOptions()
     # Rows run side by side on threads of the engine: a thread pool inside each run would only fight with them.
@@ -165,7 +99,7 @@ def _open(graph: Path | bytes, device: str) -> tuple[ort.InferenceSession, Place
             session = _session(graph, options, [cuda, CPU])
             # Where a CUDA library is missing or does not fit the driver, onnxruntime takes the CPU without a word.
             if session.get_providers()[0] == CUDA:
-                return session, Placement(chosen, CUDA)
+                return Session(session, Placement(chosen, CUDA))
             reason = "its libraries are missing or do not fit the driver (onnxruntime's log has more)"
         except Exception as error:  # noqa: BLE001  onnxruntime's own are of many unrelated kinds
             reason = str(error)
@@ -175,7 +109,7 @@ def _open(graph: Path | bytes, device: str) -> tuple[ort.InferenceSession, Place
                 "requirements/serve-cuda.txt, or set FACEBENTO_DEVICE to auto or cpu."
             )
         log.warning("There is an NVIDIA GPU, and CUDA could not be loaded: %s. Running on the CPU.", reason)
-    return _session(graph, options, [CPU]), Placement("cpu", CPU)
+    return Session(_session(graph, options, [CPU]), Placement("cpu", CPU))
 
 
 def _session(
