@@ -68,12 +68,16 @@ class Pipeline:
         embed: Callable[[Rows], Awaitable[Rows]],
         detector: ModelDescription,
         embedder: ModelDescription,
-        decode_threads: int,
+        threads: Threads,
         max_pixels: int,
         max_image_memory_bytes: int,
         search: SearchOptions,
     ) -> None:
-        """detect, embed: the runners' methods, batch in, batch out. Raises TypeError for a model of the other role."""
+        """detect, embed: the runners' methods, batch in, batch out. threads: on which pictures are decoded, scaled and
+        cut, as these hold the interpreter only briefly.
+
+        Raises TypeError for a model of the other role.
+        """
         if detector.detector is None or embedder.embedder is None:
             raise TypeError(f"{detector.id} must be a detector, and {embedder.id} an embedder")
         self._embed_rows = embed
@@ -86,17 +90,15 @@ class Pipeline:
         # Twice: as a message to the runner they are copied.
         self._crop_bytes = 2 * 3 * self._crop_size**2
         self.memory = ImageMemory(max_image_memory_bytes)
-        # Decoding and warping hold the interpreter only briefly: threads do them beside the event loop.
-        self._threads = Threads(decode_threads, "decode")
+        self._threads = threads
         self._search = Search(
             detect,
             detector.detector,
             self._canvas_size,
             search,
-            threads=self._threads,
+            threads=threads,
             memory=self.memory,
             memory_bytes=max_image_memory_bytes,
-            cores=decode_threads,
         )
 
     async def detect(self, upload: Upload, order: Order, limit: int) -> list[Face]:

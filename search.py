@@ -102,12 +102,11 @@ class Search:
         threads: Threads,
         memory: ImageMemory,
         memory_bytes: int,
-        cores: int,
     ) -> None:
         """detect: a runner's method, canvases uint8 [n, size, size, 3] -> candidates float32 [n, K, 15].
 
-        cores: of this process, by which goes how many pictures are searched at a time. Each takes as long as a hundred
-        others may, and keeps as many cores busy as it has canvases at work.
+        threads: by their number goes how many pictures are searched at a time. Each takes as long as a hundred others
+        may, and keeps as many cores busy as it has canvases at work.
         """
         self._detect = detect
         self._detector = detector
@@ -123,7 +122,7 @@ class Search:
         self._memory = memory
         # Searches last for seconds. With half of the memory at most, they leave others enough to go on.
         self._memory_of_searches = ImageMemory(memory_bytes // 2)
-        self._at_once = searches_at_once(cores)
+        self._at_once = searches_at_once(threads.count)
         self._searches = asyncio.Semaphore(self._at_once)
         self._waiting = 0
         # A canvas, the one from farther away, and both in all turns and as a message to the runner.

@@ -30,12 +30,14 @@ from models.catalog import describe
 from models.errors import ModelError, ModelNotStoredError
 from pipeline import Pipeline
 from runners.app import AppFactory
-from runners.base import RunnerOptions
+from runners.base import NAMES, RunnerOptions
 from runners.client import RunnerClient
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
+from runners.onnx import choose_device
 from runners.sockets import keep_sockets
 from search import SearchOptions
+from threads import Threads
 
 log = logging.getLogger("facebento.service")
 # BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
@@ -72,8 +74,19 @@ detector_model = _find("detector", configured.detector)
 embedder_model = _find("embedder", configured.embedder)
 
 
+def _share(count: int) -> int:
+    """Of each API process, of what is set for all together."""
+    return -(-count // configured.workers)
+
+
+# BentoML tells the processes that it starts where the runners are. Where it tells of none they live in the API process,
+# and share its threads.
+inside = NAMES.isdisjoint(BentoMLContainer.remote_runner_mapping.get())
+compute = Threads(_share(configured.threads), "compute") if inside else None
+
+
 def _options(max_batch: int) -> RunnerOptions:
-    return RunnerOptions(configured.device, configured.threads, max_batch, configured.deadline_s)
+    return RunnerOptions(configured.device, configured.threads, max_batch, configured.deadline_s, compute)
 
 
 Detector = detector_runner(detector_model, _options(configured.detector_batch_size))
@@ -89,11 +102,6 @@ def guarded(scope: Scope) -> bool:
 # make refusals; a GPU works on larger batches.
 CONCURRENCY_PER_THREAD = 8
 CONCURRENCY_ON_GPU = 128
-
-
-def _share(count: int) -> int:
-    """Of each API process, of what is set for all together."""
-    return -(-count // configured.workers)
 
 
 def concurrency() -> int:
@@ -134,6 +142,14 @@ class PackedService(Service["FaceService"]):
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
         return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *app.routes], of_bentoml))
 
+    def all_services(self, exclude_urls: bool = False) -> dict[str, Service[Any]]:
+        """BentoML asks for those that are not elsewhere (exclude_urls) when it starts a process for each of them. The
+        runner of one that has none is made in the process that depends on it (bentoml.depends).
+        """
+        if exclude_urls and configured.runners_inside(choose_device(configured.device)):
+            return {self.name: self}
+        return super().all_services(exclude_urls=exclude_urls)
+
     @property
     def labels(self) -> dict[str, str]:
         """For a bento, and asked for only when one is built.
@@ -161,10 +177,16 @@ class PackedService(Service["FaceService"]):
 )
 @bentoml.asgi_app(AccessLog(gate, Requests()), path="/")
 class FaceService:
-    # Before any process of it starts. Building a bento takes no key, serving one does.
-    check = bentoml.on_deployment(partial(settings.require_key, configured))
     detector = bentoml.depends(Detector)
     embedder = bentoml.depends(Embedder)
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Before any process of it starts. Building a bento takes no key, serving one does."""
+        settings.require_key(configured)
+        for runner in (Detector, Embedder):
+            runner.inner.check()  # of one that gets a process of its own, BentoML asks that as well
 
     def __init__(self) -> None:
         for line in settings.unknown_variables():
@@ -181,7 +203,7 @@ class FaceService:
             embed=partial(self.runners["embedder"].call, "embed"),
             detector=detector_model.description,
             embedder=embedder_model.description,
-            decode_threads=configured.decode_threads,
+            threads=compute or Threads(configured.decode_threads, "decode"),
             max_pixels=configured.max_pixels,
             max_image_memory_bytes=configured.max_image_memory_bytes,
             search=SearchOptions(
@@ -195,7 +217,13 @@ class FaceService:
     @bentoml.on_startup
     async def watch(self) -> None:
         urls = {"detector": Detector.url, "embedder": Embedder.url}
-        self._watches = [asyncio.create_task(runner.watch(urls[name])) for name, runner in self.runners.items()]
+        watches = [runner.watch(urls[name]) for name, runner in self.runners.items()]
+        if inside:
+            # They are made here, before the first request.
+            for watch in watches:
+                await watch
+            watches = []
+        self._watches = [asyncio.create_task(watch) for watch in watches]
         if configured.api_keys_file is not None:
             self._watches.append(asyncio.create_task(keys.watch(configured.api_keys_file)))
         log.info("the keys in use: %s", keys().describe())

@@ -16,7 +16,7 @@ from faces.feature import Embedding
 from pipeline import Pipeline
 
 
-def current_pipeline() -> Pipeline:
+async def current_pipeline() -> Pipeline:
     pipeline: Pipeline = bentoml.get_current_service().pipeline
     return pipeline
 

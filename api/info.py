@@ -29,7 +29,7 @@ class Served(Protocol):
     def placements(self) -> dict[str, dict[str, str]]: ...
 
 
-def current() -> Served:
+async def current() -> Served:
     served: Served = bentoml.get_current_service()
     return served
 

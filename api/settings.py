@@ -75,19 +75,27 @@ class Settings(BaseSettings):
         description="The model that turns a face into an embedding. Features of one embedder can't be compared with "
         "those of another: change it and every stored feature must be extracted again.",
     )
+    placement: Literal["auto", "inside", "processes"] = Field(
+        "auto",
+        description="Where the models run. `inside`: in the API processes themselves, which saves a copy and a hop for "
+        "each image. `processes`: each in a process of its own, where the images of all API processes are put into "
+        "batches. `auto`: inside on a CPU, where a batch takes longer than its images one by one; in processes on a "
+        "GPU.",
+    )
     threads: int = Field(
         default_factory=_cores,
         ge=1,
         le=256,
-        description="On a CPU, the images that each runner works on at once, one thread each. More than the cores only "
-        "makes them wait for each other.",
+        description="On a CPU, the images that are worked on at once, one thread each: by each runner in its own "
+        "process, or, where they are inside, by all API processes together, decoding included. More than the cores "
+        "only makes them wait for each other.",
     )
     decode_threads: int = Field(
         default_factory=_cores,
         ge=1,
         le=256,
-        description="The images that each API process decodes, scales and aligns at once. More than the cores only "
-        "makes them wait for each other.",
+        description="Where the models run in processes of their own, the images that each API process decodes, scales "
+        "and aligns at once. More than the cores only makes them wait for each other.",
     )
     workers: int = Field(
         1,
@@ -199,6 +207,10 @@ class Settings(BaseSettings):
                 "largest bodies would always be refused"
             )
         return self
+
+    def runners_inside(self, device: str) -> bool:
+        """Whether the API processes run the models. device: cpu, or cuda:N."""
+        return self.placement == "inside" or (self.placement == "auto" and device == "cpu")
 
     def keys(self) -> Keys:
         """The keys of the variable and of the file. Raises ValueError, naming the variable that is wrong."""

@@ -38,7 +38,7 @@ def local_pipeline(
         embed=_engine(embedder, configured, configured.embedder_batch_size, watch) if embedder else _embeds_nothing,
         detector=detector[0],
         embedder=embedder[0] if embedder else next(each for each in catalog().values() if each.embedder),
-        decode_threads=configured.decode_threads,
+        threads=Threads(configured.decode_threads, "decode"),
         max_pixels=configured.max_pixels,
         max_image_memory_bytes=configured.max_image_memory_bytes,
         search=SearchOptions(
