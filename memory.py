@@ -17,11 +17,11 @@ T = TypeVar("T")
 _M_TRIM_THRESHOLD: Final = -1  # glibc, malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
-_MMAP_THRESHOLD_BYTES: Final = 1 << 20
+_MMAP_THRESHOLD_BYTES: Final = 4 << 20
 # What the end of each heap may keep: as much as the pictures of an ordinary size that are in work take there. With
 # glibc's 128 kB they go back to the system and come anew for each picture, page by page, which doubles the time that
 # a small JPEG takes to decode.
-_TRIM_THRESHOLD_BYTES: Final = 16 << 20
+_TRIM_THRESHOLD_BYTES: Final = 32 << 20
 _ARENAS: Final = 2
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from faces.alignment import align, realign, reduction_for
 from faces.detection import Face, Order
@@ -16,11 +16,11 @@ from faces.feature import decode as decode_feature
 from faces.feature import encode as encode_feature
 from faces.image import Header, Picture, read_header
 from faces.image import decode as decode_image
-from faces.looks import Look
 from faces.templates import ARCFACE_SIZE
 from memory import Hold, ImageMemory
 from models.catalog import ModelDescription
 from runners.errors import RunnerUnavailableError
+from runners.step import Rows, Step
 from search import Scene, Search, SearchOptions
 from stages import found, stage
 from threads import Threads
@@ -28,12 +28,13 @@ from threads import Threads
 log = logging.getLogger("facebento.pipeline")
 
 T = TypeVar("T")
-Rows = Any  # what a runner takes and gives: an array with a row for each image or face
 
 # Pixels that a reduced picture has left for each of the canvas, across and down. With one, the detector sees a sharper
 # picture than of the full one, and large faces move by up to two pixels of the canvas; with two by half a pixel.
 SEEN_PER_CANVAS: Final = 2
 CROPS_AT_ONCE: Final = 64
+# Of all memory of images, what is held for one before its header is read: 32 MB by default, 4 megapixels.
+ORDINARY_SHARE: Final = 24
 
 
 class Upload(Protocol):
@@ -55,6 +56,18 @@ class Comparison:
 Finer = dict[tuple[int, int], list[Face]]
 
 
+@dataclass(slots=True)
+class _Opening:
+    upload: Upload
+    bytes: int  # of memory: what is held for it before it is open, or what it needs then, or what it keeps after that
+    keep: bool  # whether the picture is needed when it has been looked at
+    picture: Picture | None = None
+
+
+class _LargerError(Exception):
+    """A picture takes more memory than is held for it."""
+
+
 class Pipeline:
     """Images in, faces, embeddings and scores out.
 
@@ -72,15 +85,18 @@ class Pipeline:
         max_pixels: int,
         max_image_memory_bytes: int,
         search: SearchOptions,
+        detect_here: Callable[[Rows], Rows] | None = None,
+        embed_here: Callable[[Rows], Rows] | None = None,
     ) -> None:
-        """detect, embed: the runners' methods, batch in, batch out. threads: on which pictures are decoded, scaled and
+        """detect, embed: the runners' methods, batch in, batch out. detect_here, embed_here: the same for a thread of
+        this process, where the runners live in it and compute on the CPU. threads: on which pictures are decoded, scaled and
         cut, as these hold the interpreter only briefly.
 
         Raises TypeError for a model of the other role.
         """
         if detector.detector is None or embedder.embedder is None:
             raise TypeError(f"{detector.id} must be a detector, and {embedder.id} an embedder")
-        self._embed_rows = embed
+        self._embed_step = Step("embed", embed, embed_here, threads)
         self._canvas_size = detector.input.size
         self._crop_size = embedder.input.size
         self._embedder = embedder.embedder
@@ -90,9 +106,10 @@ class Pipeline:
         # Twice: as a message to the runner they are copied.
         self._crop_bytes = 2 * 3 * self._crop_size**2
         self.memory = ImageMemory(max_image_memory_bytes)
+        self._ordinary_bytes = max_image_memory_bytes // ORDINARY_SHARE
         self._threads = threads
         self._search = Search(
-            detect,
+            Step("detect", detect, detect_here, threads),
             detector.detector,
             self._canvas_size,
             search,
@@ -117,9 +134,8 @@ class Pipeline:
 
     async def embed_aligned(self, upload: Upload) -> Embedding:
         """The upload is a crop aligned to ArcFace's template; no detector runs."""
-        with stage("decode"):
-            crops = await self._threads.run(self._read_crop, upload)
-        [embedding] = await self._embed_crops(crops)
+        async with self.memory.hold(2 * self._crop_bytes) as held:
+            [embedding] = await self._embed_step.take(held, partial(self._read_crop, upload), _embeddings)
         return embedding
 
     async def compare(self, first: Upload, second: Upload) -> Comparison:
@@ -134,9 +150,11 @@ class Pipeline:
         return encode_feature(embedding, self._fingerprint)
 
     async def compare_features(self, first: Upload, second: Upload) -> float:
-        with stage("decode"):
-            a, b = await self._threads.run(lambda: (self._read_feature(first), self._read_feature(second)))
-        return self._mapping.score(cosine_similarity(a, b))
+        def similarity() -> float:
+            with stage("decode"):
+                return cosine_similarity(self._read_feature(first), self._read_feature(second))
+
+        return self._mapping.score(await self._threads.run(similarity))
 
     @asynccontextmanager
     async def _looked_at(
@@ -145,31 +163,33 @@ class Pipeline:
         """What a look at the whole of each upload shows, and, if crops are to be cut, the pictures, with memory for
         both as long as inside.
 
-        crops: how many at a time. Of two uploads that fail in the same step, the first one is told.
+        What a picture takes is told by its header, which is read on a thread. Memory for one of ordinary size is held
+        before, so that the same thread can go on with that.
+
+        crops: how many at a time. Of two uploads that fail, the first one is told.
         """
-        with stage("decode"):
-            headers = await _all(self._threads.run(self._read_header, upload) for upload in uploads)
-        reductions = [header.reduction(SEEN_PER_CANVAS * self._canvas_size) for header in headers]
-        read = [
-            partial(self._read_image, upload, reduction, keep=crops > 0)
-            for upload, reduction in zip(uploads, reductions, strict=True)
-        ]
-        peak = sum(header.peak_bytes(reduction) for header, reduction in zip(headers, reductions, strict=True))
         crops_bytes = crops * self._crop_bytes
         looks_bytes = len(uploads) * self._search.look_bytes
-        async with self.memory.hold(peak + looks_bytes + crops_bytes) as held:
-            with stage("decode"):
-                pictures, looks = zip(*await _all(held.in_thread(self._threads, each) for each in read), strict=True)
-            kept = [picture for picture in pictures if picture is not None]
-            kept_bytes = sum(picture.pixels.nbytes for picture in kept) + crops_bytes
-            held.shrink(kept_bytes + looks_bytes)
-            scenes = await _all(
-                self._search.first(header, look, held, turn=turn)
-                for header, (look, turn) in zip(headers, looks, strict=True)
-            )
-            del looks
-            held.shrink(kept_bytes)
-            yield held, scenes, kept
+        budgets = [self._ordinary_bytes] * len(uploads)
+        while True:
+            async with self.memory.hold(sum(budgets) + looks_bytes + crops_bytes) as held:
+                openings = [_Opening(*each, keep=crops > 0) for each in zip(uploads, budgets, strict=True)]
+
+                def shown(openings: Sequence[_Opening] = openings, held: Hold = held) -> None:
+                    held.shrink(sum(each.bytes for each in openings) + looks_bytes + crops_bytes)
+
+                try:
+                    scenes = await _all(
+                        self._search.first(held, partial(self._open, each), shown=shown) for each in openings
+                    )
+                except _LargerError:
+                    budgets = [each.bytes for each in openings]
+                    continue
+                pictures = [each.picture for each in openings if each.picture is not None]
+                held.shrink(sum(each.bytes for each in openings) + crops_bytes)
+                del openings, shown
+                yield held, scenes, pictures
+                return
 
     async def _searched(
         self, uploads: Sequence[Upload], scenes: Sequence[Scene], order: Order, limit: int
@@ -212,9 +232,8 @@ class Pipeline:
             header = scenes[number].header
             crops_bytes = min(len(faces), CROPS_AT_ONCE) * self._crop_bytes
             async with self.memory.hold(header.peak_bytes(reduction) + crops_bytes) as held:
-                with stage("decode"):
-                    decode = partial(self._decode, uploads[number], reduction)
-                    picture = await held.in_thread(self._threads, decode)
+                decode = partial(self._decode, uploads[number], reduction)
+                picture = await held.in_thread(self._threads, decode)
                 held.shrink(picture.pixels.nbytes + crops_bytes)
                 embeddings |= await self._embed_faces(held, [(picture, face) for face in faces])
                 del picture
@@ -241,33 +260,35 @@ class Pipeline:
         found: dict[Face, Embedding] = {}
         for start in range(0, len(wanted), CROPS_AT_ONCE):
             batch = wanted[start : start + CROPS_AT_ONCE]
-            cut = partial(align, batch, self._embedder.template, self._crop_size)
-            with stage("align"):
-                crops = await held.in_thread(self._threads, cut)
-            embeddings = await self._embed_crops(crops)
+
+            def cut(batch: Sequence[tuple[Picture, Face]] = batch) -> tuple[Rows, None]:
+                with stage("align"):
+                    return align(batch, self._embedder.template, self._crop_size), None
+
+            embeddings = await self._embed_step.take(held, cut, _embeddings)
             found |= zip((face for _, face in batch), embeddings, strict=True)
         return found
 
-    async def _embed_crops(self, crops: Rows) -> list[Embedding]:
-        with stage("embed"):
-            embeddings = await self._embed_rows(crops)
-        if not usable(embeddings):
-            log.error(
-                "the embedder answered vectors that are not finite or not of unit length: its model or device fails"
-            )
-            raise RunnerUnavailableError("The embedder failed: it answered no unit vectors. See the service's log.")
-        return list(embeddings)
+    def _open(self, opening: "_Opening") -> tuple[Header, Picture]:
+        """On a thread. Raises _LargerError where it takes more memory than is held for it."""
+        header = self._read_header(opening.upload)
+        reduction = header.reduction(SEEN_PER_CANVAS * self._canvas_size)
+        if header.peak_bytes(reduction) > opening.bytes:
+            opening.bytes = header.peak_bytes(reduction)
+            raise _LargerError
+        picture = self._decode(opening.upload, reduction)
+        opening.bytes = 0
+        if opening.keep:
+            opening.picture = picture
+            opening.bytes = picture.pixels.nbytes
+        return header, picture
 
     def _read_header(self, upload: Upload) -> Header:
-        with blamed_on(upload.field):
+        with stage("decode"), blamed_on(upload.field):
             return read_header(upload.read(), max_pixels=self._max_pixels)
 
-    def _read_image(self, upload: Upload, reduction: int, *, keep: bool) -> tuple[Picture | None, tuple[Look, bool]]:
-        picture = self._decode(upload, reduction)
-        look = self._search.whole(picture)
-        return picture if keep else None, look
-
-    def _read_crop(self, upload: Upload) -> Rows:
+    def _read_crop(self, upload: Upload) -> tuple[Rows, None]:
+        """A crop that is aligned already, as the embedder takes it. On a thread."""
         header = self._read_header(upload)
         if (header.width, header.height) != (ARCFACE_SIZE, ARCFACE_SIZE):
             wrong = ImageWrongSizeError(
@@ -276,15 +297,25 @@ class Pipeline:
             )
             wrong.field = upload.field
             raise wrong
-        return realign(self._decode(upload, 1).pixels, self._embedder.template, self._crop_size)
+        picture = self._decode(upload, 1)
+        with stage("align"):
+            return realign(picture.pixels, self._embedder.template, self._crop_size), None
 
     def _decode(self, upload: Upload, reduction: int) -> Picture:
-        with blamed_on(upload.field):
+        with stage("decode"), blamed_on(upload.field):
             return decode_image(upload.read(), max_pixels=self._max_pixels, reduction=reduction)
 
     def _read_feature(self, upload: Upload) -> Embedding:
         with blamed_on(upload.field):
             return decode_feature(upload.read(), self._fingerprint, self._embedder.dimensions)
+
+
+def _embeddings(_: None, answers: Rows) -> list[Embedding]:
+    """An embedder's answers. Raises RunnerUnavailableError for what is no embedding."""
+    if not usable(answers):
+        log.error("the embedder answered vectors that are not finite or not of unit length: its model or device fails")
+        raise RunnerUnavailableError("The embedder failed: it answered no unit vectors. See the service's log.")
+    return list(answers)
 
 
 async def _all(works: Iterable[Awaitable[T]]) -> list[T]:

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeVar
 
 from faces.detection import (
     Face,
@@ -38,12 +38,13 @@ from faces.looks import (
 from memory import Hold, ImageMemory
 from models.catalog import DetectorSpec
 from runners.errors import RunnerBusyError, RunnerUnavailableError
+from runners.step import Rows
 from stages import stage
 from threads import Threads
 
 log = logging.getLogger("facebento.pipeline")
 
-Rows = Any  # arrays with a row for each canvas, or for each candidate
+T = TypeVar("T")
 
 # So many faces, or signs of them, that are smaller on the canvas of the whole picture than what is found as a rule make
 # a crowd: there may be more.
@@ -128,18 +129,32 @@ class Search:
         # A canvas, the one from farther away, and both in all turns and as a message to the runner.
         self.look_bytes = 3 * size**2 * (2 + 2 * self._turns)
 
-    def whole(self, picture: Picture) -> tuple[Look, bool]:
-        """A look at the whole picture, and whether it is to be turned."""
-        return whole(picture, self._size), self._options.rotations and not picture.oriented
+    async def first(
+        self, held: Hold, show: Callable[[], tuple[Header, Picture]], *, shown: Callable[[], None]
+    ) -> Scene:
+        """What the whole picture shows; from farther away, where that is nobody. held: memory for it.
 
-    async def first(self, header: Header, look: Look, held: Hold, *, turn: bool) -> Scene:
-        """What the whole picture shows; from farther away, where that is nobody. held: memory for it."""
-        scene = Scene(header, look.views[0][0], turn)
-        with stage("detect"):
-            scene = await self._seen(scene, look, held)
-            if not scene.faces:
-                scene = await self._seen(scene, await held.in_thread(self._threads, partial(farther, look)), held)
-        return scene
+        show: the picture, on a thread. shown: called on the event loop when it is known that this is done.
+        """
+
+        def prepare() -> tuple[Rows, tuple[Scene, Look, list[list[View]]]]:
+            header, picture = show()
+            with stage("detect"):
+                look = whole(picture, self._size)
+                scene = Scene(header, look.views[0][0], self._options.rotations and not picture.oriented)
+                asked = turned(look) if scene.turn else look
+            return asked.canvases, (scene, look, asked.views)
+
+        def read(state: tuple[Scene, Look, list[list[View]]], answers: Rows) -> tuple[Scene, Look]:
+            scene, look, views = state
+            return self._merged(scene, self._read(answers, views), of_tiles=False), look
+
+        scene, look = await self._detect.take(held, prepare, read, prepared=shown)
+        if scene.faces:
+            return scene
+        return await self._ask(
+            held, scene, partial(farther, look), lambda rows: self._merged(scene, rows, of_tiles=False)
+        )
 
     def done(self, scene: Scene, order: Order, limit: int) -> bool:
         """Whether tiles are not to be looked at for the faces asked for."""
@@ -166,13 +181,11 @@ class Search:
             )
         looks_bytes = CANVASES_AT_ONCE * self.look_bytes
         async with self._turn(scene.header.peak_bytes(1) + looks_bytes) as held:
-            with stage("decode"):
-                picture = await held.in_thread(self._threads, decode)
+            picture = await held.in_thread(self._threads, decode)
             held.shrink(picture.pixels.nbytes + looks_bytes)
-            with stage("detect"):
-                scene = await self._looks(scene, self._shows(scene, picture), held)
-                again = await held.in_thread(self._threads, partial(self._unsure, scene))
-                return await self._looks(scene, self._second_looks(picture, again), held)
+            scene = await self._looks(scene, self._shows(scene, picture), held)
+            again = await held.in_thread(self._threads, partial(self._unsure, scene))
+            return await self._looks(scene, self._second_looks(picture, again), held)
 
     @asynccontextmanager
     async def _turn(self, size: int) -> AsyncIterator[Hold]:
@@ -213,30 +226,22 @@ class Search:
         for some in _portions(again, max(1, CANVASES_AT_ONCE // self._turns) * across**2):
             yield partial(mosaics, picture, some, self._size, across=across)
 
-    async def _seen(self, scene: Scene, look: Look, held: Hold) -> Scene:
-        """The scene with what one look at the whole shows."""
-        answers, views = await self._ask(scene, look, held)
-
-        def seen() -> Scene:
-            return self._merged(scene, self._read(answers, views), of_tiles=False)
-
-        return await held.in_thread(self._threads, seen)
-
     async def _looks(self, scene: Scene, shows: Iterable[Callable[[], Look]], held: Hold) -> Scene:
         """The scene with what looks at its parts show. shows: draws them, on a thread, one after the other."""
         rows: list[Rows] = []
         for show in shows:
-            look = await held.in_thread(self._threads, show)
-            if look.views:
-                answers, views = await self._ask(scene, look, held)
-                rows += await held.in_thread(self._threads, partial(self._read, answers, views))
+            rows += await self._ask(held, scene, show, lambda found: found)
         return await held.in_thread(self._threads, partial(self._merged, scene, rows, of_tiles=True))
 
-    async def _ask(self, scene: Scene, look: Look, held: Hold) -> tuple[Rows, list[list[View]]]:
-        """The detector's answer for each canvas, and what the canvas shows."""
-        if scene.turn:
-            look = await held.in_thread(self._threads, partial(turned, look))
-        return await self._detect(look.canvases), look.views
+    async def _ask(self, held: Hold, scene: Scene, show: Callable[[], Look], read: Callable[[list[Rows]], T]) -> T:
+        """What `read` makes of what was found on each canvas. Both run on a thread."""
+
+        def prepare() -> tuple[Rows, list[list[View]]]:
+            with stage("detect"):
+                look = turned(show()) if scene.turn else show()
+            return look.canvases, look.views
+
+        return await self._detect.take(held, prepare, lambda views, answers: read(self._read(answers, views)))
 
     def _read(self, answers: Rows, views: list[list[View]]) -> list[Rows]:
         if not all(usable(candidates, self._read_score) for candidates in answers):

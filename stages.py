@@ -1,7 +1,6 @@
 """What becomes of one request: noted where it happens, told by the log (api/access.py)."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,19 +13,35 @@ class Work:
 
     request_id: str
     began: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # by stage, in the order they began
+    # Name and seconds of each stage, as they ended. Threads append to it as well.
+    spent: list[tuple[str, float]] = field(default_factory=list)
     stage_ended: float | None = None  # when the last one did, on the clock of `began`
     faces: int | None = None  # found in all its images; None where none were looked for
     reason: str = ""  # why it is refused: a 422's type, or the name of another error
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By stage, in the order in which they first ended. Two at the same time, as for two images, count as their
+        sum.
+        """
+        total: dict[str, float] = {}
+        for name, seconds in list(self.spent):
+            total[name] = total.get(name, 0.0) + seconds
+        return total
 
-# A request's tasks have copies of its context, with the same object in them.
+    def spend(self, name: str, since: float) -> None:
+        """Count the time from `since`, on the clock of `began`, as the stage's."""
+        self.stage_ended = time.perf_counter()
+        self.spent.append((name, self.stage_ended - since))
+
+
+# A request's tasks have copies of its context, with the same object in them; threads.py hands it to threads.
 current: ContextVar[Work | None] = ContextVar("work", default=None)
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Count the time of this block as the stage's. Two at the same time, as for two images, count as their sum."""
+    """Count the time of this block as the stage's."""
     work = current.get()
     if work is None:
         yield
@@ -35,8 +50,7 @@ def stage(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        work.stage_ended = time.perf_counter()
-        work.seconds[name] += work.stage_ended - began
+        work.spend(name, began)
 
 
 def found(faces: int) -> None:

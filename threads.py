@@ -1,11 +1,16 @@
 """Work beside the event loop, on as many threads as there are cores for it."""
 
 import asyncio
+import contextvars
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
+
+import stages
 
 T = TypeVar("T")
 
@@ -15,17 +20,18 @@ class Job(Generic[T]):
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = [work]
+        self._context = contextvars.copy_context()
+        self._since = time.perf_counter()
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[T] = self._loop.create_future()
 
-    def withdraw(self) -> bool:
-        """Whether it had not begun, and never will. What it refers to is let go of at once."""
+    def withdraw(self) -> None:
+        """Have it not begin, if it has not yet. What it refers to is let go of at once."""
         try:
             self._work.pop()
         except IndexError:
-            return False
+            return
         self.done.cancel()
-        return True
 
     def run(self) -> None:
         """Do the work, on a thread."""
@@ -34,11 +40,16 @@ class Job(Generic[T]):
         except IndexError:
             return
         try:
-            result = work()
+            result = self._context.run(self._begin, work)
         except BaseException as error:  # noqa: BLE001  it is whoever waits who learns of it
             self._tell(self._failed, error)
         else:
             self._tell(self._succeeded, result)
+
+    def _begin(self, work: Callable[[], T]) -> T:
+        if request := stages.current.get():
+            request.spend("queue", self._since)
+        return work()
 
     def _tell(self, how: Callable[[Any], None], what: Any) -> None:
         try:
@@ -67,7 +78,7 @@ class Threads:
     def __init__(self, count: int, name: str) -> None:
         self.count = count
         self._name = name
-        self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._waiting = _Waiting()
         self._started = False
 
     def start(self, work: Callable[[], T]) -> Job[T]:
@@ -75,10 +86,10 @@ class Threads:
         if not self._started:
             self._started = True
             for number in range(self.count):
-                threading.Thread(target=_work, args=(self._queue,), name=f"{self._name}_{number}", daemon=True).start()
-            weakref.finalize(self, _end, self._queue, self.count)
+                threading.Thread(target=self._waiting.serve, name=f"{self._name}_{number}", daemon=True).start()
+            weakref.finalize(self, self._waiting.end)
         job = Job(work)
-        self._queue.put(job)
+        self._waiting.put(job)
         return job
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
@@ -91,12 +102,47 @@ class Threads:
             raise
 
 
-def _work(queue: "SimpleQueue[Job[Any] | None]") -> None:
-    while (job := queue.get()) is not None:
-        job.run()
-        del job  # with its result, which is not to be kept until the next one comes
+class _Waiting:
+    """The jobs that wait for a thread, first come, first served, or the threads that wait for a job."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: deque[Job[Any]] = deque()
+        # The one that waited least comes first: its core is awake, and has in its cache what the last job left there.
+        self._idle: list[SimpleQueue[Job[Any] | None]] = []
+        self._ended = False
 
-def _end(queue: "SimpleQueue[Job[Any] | None]", count: int) -> None:
-    for _ in range(count):
-        queue.put(None)
+    def put(self, job: Job[Any]) -> None:
+        with self._lock:
+            if not self._idle:
+                self._jobs.append(job)
+                return
+            thread = self._idle.pop()
+        thread.put(job)
+
+    def serve(self) -> None:
+        """What each thread does."""
+        own: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        while True:
+            with self._lock:
+                if self._jobs:
+                    job: Job[Any] | None = self._jobs.popleft()
+                elif self._ended:
+                    return
+                else:
+                    job = None
+                    self._idle.append(own)
+            if job is None:
+                job = own.get()
+                if job is None:
+                    return
+            job.run()
+            del job  # with its result, which is not to be kept until the next one comes
+
+    def end(self) -> None:
+        """Have the threads end once nothing waits for them."""
+        with self._lock:
+            self._ended = True
+            idle, self._idle = self._idle, []
+        for thread in idle:
+            thread.put(None)

@@ -106,7 +106,6 @@ class RedSquares:
             embed=self.embed,
             detector=detector(),
             embedder=EMBEDDER,
-            
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
             search=SearchOptions(small_faces, 12, MOST_TILES, rotations),
