@@ -122,6 +122,27 @@ def test_what_is_no_prepared_graph_is_refused() -> None:
         halve(model.SerializeToString())
 
 
+def test_a_value_that_several_nodes_take_in_32_bits_is_cast_once() -> None:
+    """The converter has no Max and no Min of halves, and casts what they take to one name, for each of them."""
+    nodes = [
+        helper.make_node("Cast", ["rows"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Relu", ["pixels"], [f"{CORE}a"]),
+        helper.make_node("Max", [f"{CORE}a", f"{CORE}w"], [f"{CORE}b"]),
+        helper.make_node("Min", [f"{CORE}a", f"{CORE}w"], [f"{CORE}c"]),
+        helper.make_node("Sub", [f"{CORE}b", f"{CORE}c"], ["out"]),
+    ]
+    rows = helper.make_tensor_value_info("rows", TensorProto.UINT8, ["n", 4])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 4])
+    weights = numpy_helper.from_array(np.full(4, 100, np.float32), f"{CORE}w")
+    model = helper.make_model(
+        helper.make_graph(nodes, "two", [rows], [out], [weights]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    shown = np.array([[0, 90, 110, 255]], np.uint8)
+    assert answers(halve(model.SerializeToString()), shown).tolist() == [[100, 10, 10, 155]]
+
+
 def test_what_is_only_around_the_network_is_left_out_of_an_engine() -> None:
     found = only_around(store.find("centerface").read())
     assert {"TopK", "GatherElements", "Exp", "Split", "Mul"} <= found

@@ -1,11 +1,16 @@
 import ctypes
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from models import store
+from models.half import halve
 from runners import onnx
 from runners.errors import DeviceUnavailableError
 from runners.onnx import (
@@ -137,6 +142,27 @@ def test_the_override_of_the_number_of_rows_is_by_the_name_that_prepared_graphs_
     session = Session(onnx._session(graph, options, [CPU]), Placement("cpu", CPU))
     assert session._session.get_inputs()[0].shape[0] == 3
     assert session.row == (4, 4, 3)
+
+
+@pytest.mark.parametrize("model_id", ["centerface", "dlib-resnet-v1"])
+@pytest.mark.parametrize("as_it_runs", [bytes, halve])
+def test_a_graph_of_a_fixed_number_of_rows_answers_as_ever(
+    model_id: str, as_it_runs: Callable[[bytes], bytes], astronaut: NDArray[np.uint8]
+) -> None:
+    """As sessions on a GPU are made, here on the CPU."""
+    graph = as_it_runs(store.find(model_id).read())
+    free = cpu_session(graph)
+    options = onnx._options()
+    options.add_free_dimension_override_by_name("n", 3)
+    fixed = Session(onnx._session(graph, options, [CPU]), Placement("cpu", CPU))
+    assert fixed.row == free.row
+    side = free.row[0]
+    rows = np.zeros((3, *free.row), np.uint8)
+    for number, row in enumerate(rows):
+        seen = astronaut[20 * number :, 100:][:side, :side]
+        row[: seen.shape[0], : seen.shape[1]] = seen
+    best = (slice(None), 0) if model_id == "centerface" else slice(None)  # the rest is noise, in any order
+    assert np.abs(fixed.run(rows)[best] - free.run(rows)[best]).max() < 1e-3
 
 
 def test_halves_are_given_the_tensor_cores(gpu: Gpu) -> None:
