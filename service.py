@@ -86,7 +86,14 @@ compute = Threads(_share(configured.threads), "compute") if inside else None
 
 
 def _options(max_batch: int) -> RunnerOptions:
-    return RunnerOptions(configured.device, configured.threads, max_batch, configured.deadline_s, compute)
+    return RunnerOptions(
+        configured.device,
+        configured.threads,
+        max_batch,
+        configured.deadline_s,
+        configured.gpu_engine,
+        compute,
+    )
 
 
 Detector = detector_runner(detector_model, _options(configured.detector_batch_size))

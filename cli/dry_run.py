@@ -63,10 +63,9 @@ def show(description: ModelDescription, graph: bytes, photos: Sequence[Path], dr
     An embedder takes the faces that the detector of the settings finds, which has to be stored. Raises ModelError,
     SettingsError, DeviceUnavailableError, and ClickException for a photo.
     """
-    with asyncio.Runner() as loop:
-        trial = _Trial(description, graph, settings.load(), loop)
-        taken = [_photo(each) for each in photos]
-        pictures = [trial.detect(each) for each in taken] if description.detector else trial.embed(taken)
+    trial = _Trial(description, graph, settings.load())
+    taken = [_photo(each) for each in photos]
+    pictures = [trial.detect(each) for each in taken] if description.detector else trial.embed(taken)
     if draw is not None:
         _write(pictures, draw)
 
@@ -79,10 +78,9 @@ def _photo(path: Path) -> Photo:
 class _Trial:
     """A model that is not stored, in the place that it would have in the pipeline."""
 
-    def __init__(self, description: ModelDescription, graph: bytes, configured: Settings, loop: asyncio.Runner) -> None:
+    def __init__(self, description: ModelDescription, graph: bytes, configured: Settings) -> None:
         self._graph = graph
         self._configured = configured
-        self._loop = loop
         self._detector = description.detector
         self._embedder = description.embedder
         self._seen = Seen(description)
@@ -146,7 +144,7 @@ class _Trial:
         self._seen.clear()
         began = time.perf_counter()
         try:
-            answer = self._loop.run(work)
+            answer = asyncio.run(work)
         except InputError as error:
             raise click.ClickException(f"{photo.path}: {error}") from error
         except RunnerUnavailableError as error:
@@ -181,7 +179,7 @@ class _Trial:
 
     def _answers(self, graph: bytes) -> Callable[[Pixels], NDArray[np.float32]]:
         engine = open_engine(graph, device=self._configured.device, threads=Threads(1, "onnx"), max_batch=1)
-        return lambda rows: self._loop.run(engine.run(rows))
+        return lambda rows: asyncio.run(engine.run(rows))
 
 
 def _told(face: Face) -> tuple[str, ...]:

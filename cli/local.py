@@ -55,7 +55,9 @@ def _engine(
     model: Prepared, configured: Settings, max_batch: int, watch: Watch | None
 ) -> Callable[[NDArray[np.uint8]], Awaitable[NDArray[np.float32]]]:
     threads = Threads(configured.threads, "onnx")
-    engine = open_engine(model[1], device=configured.device, threads=threads, max_batch=max_batch)
+    engine = open_engine(
+        model[1], device=configured.device, threads=threads, max_batch=max_batch, gpu_engine=configured.gpu_engine
+    )
 
     async def run(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
         answers = await engine.run(rows)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
-from runners.batching import PromptService
-from runners.onnx import choose_device
-from runners.opening import open_engine
+from runners.batching import OverlappingService, PromptService
+from runners.onnx import choose_device, cpu_only, device_numbers
+from runners.opening import GpuEngine, open_engine
 from runners.sockets import unix_sockets
 from runners.stopping import leave_last
 from runners.wire import NoInput, rows_of
@@ -28,10 +28,11 @@ NAMES = frozenset({"detector", "embedder"})  # of the services that are runners
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
-    device: str  # auto, cpu, cuda or cuda:N
+    device: str  # auto, cpu, cuda, cuda:N or cuda:N,M
     threads: int  # images at a time on a CPU
     max_batch: int  # rows in a batch
     deadline_s: float  # after which nobody waits for an answer
+    gpu_engine: GpuEngine = "cuda"
     # What a runner that is on a CPU, and in a process with others, shares with them; it has its own where None.
     compute: Threads | None = None
 
@@ -54,7 +55,8 @@ class RunnerOptions:
     def service(self) -> dict[str, Any]:
         """For @bentoml.service. The reasons are in docs/decisions/0002-bentoml-settings.md."""
         return {
-            "service_class": PromptService,
+            "service_class": PromptService if cpu_only(self.device) else OverlappingService,
+            "workers": len(device_numbers(self.device)),  # one for each device
             "traffic": {"timeout": self.deadline_s},
             # By default the caller closes its session every 100 calls or 300 seconds, and with it calls in flight.
             "runner_connection": {"max_requests": 10**9, "max_age": 1e9},
@@ -87,8 +89,17 @@ class Runner:
             own = unix_sockets().get(bentoml.server_context.service_name or "")
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
         compute = options.compute or Threads(options.threads, "onnx")
-        self._engine = open_engine(graph, device=options.device, threads=compute, max_batch=options.max_batch)
-        log.info("%s runs on %s by %s", stored.tag, self._engine.placement.device, self._engine.placement.provider)
+        self._engine = open_engine(
+            graph,
+            device=options.device,
+            threads=compute,
+            max_batch=options.max_batch,
+            gpu_engine=options.gpu_engine,
+            engines=stored.path.with_name("engines"),
+            worker=bentoml.server_context.worker_index or 1,
+        )
+        placement = self._engine.placement
+        log.info("%s runs on %s by %s in %s", stored.tag, placement.device, placement.provider, placement.precision)
         keep_what_is_there()
 
     @bentoml.api(input_spec=NoInput)

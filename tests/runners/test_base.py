@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import numpy as np
 import pytest
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
@@ -143,6 +144,41 @@ def test_a_runner_whose_device_is_lost_says_so_and_ends(damaged: StoredModel, mo
     with pytest.raises(ServiceUnavailable):
         asyncio.run(runner.placement())
     assert ended == [(os.getpid(), signal.SIGTERM)]
+
+
+def test_a_gpu_is_handed_a_batch_while_another_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "cuda_devices", lambda: 1)
+    batches = {
+        device: replace(OPTIONS, device=device).service["service_class"].in_flight for device in ("cpu", "auto", "cuda")
+    }
+    assert batches == {"cpu": 1, "auto": 2, "cuda": 2}
+    monkeypatch.setattr(onnx, "cuda_devices", lambda: 0)
+    assert replace(OPTIONS, device="auto").service["service_class"].in_flight == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "workers"), [("cpu", 1), ("auto", 1), ("cuda", 1), ("cuda:3", 1), ("cuda:0,2", 2), ("cuda:2,0,1", 3)]
+)
+def test_a_runner_has_a_process_for_each_device(device: str, workers: int) -> None:
+    assert replace(OPTIONS, device=device).service["workers"] == workers
+
+
+def test_each_process_of_a_runner_opens_its_own_device(damaged: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Sound(damaged.description, damaged.path, damaged.tag, damaged.prepared_sha256)
+    asked: list[Any] = []
+
+    def opened(graph: bytes, **told: Any) -> Failing:
+        assert graph == b""
+        asked.append((told["device"], told["worker"], told["gpu_engine"], told["engines"]))
+        return Failing(1)
+
+    monkeypatch.setattr("runners.base.open_engine", opened)
+    options = replace(OPTIONS, device="cuda:0,1", gpu_engine="tensorrt")
+    engines = damaged.path.parent / "engines"
+    for index in (None, 1, 2):
+        monkeypatch.setattr(bentoml.server_context, "worker_index", index)
+        Runner(whole, options)
+    assert asked == [("cuda:0,1", worker, "tensorrt", engines) for worker in (1, 1, 2)]
 
 
 def test_the_runners_go_by_the_names_that_stopping_knows_them_by() -> None:

@@ -1,19 +1,18 @@
 import asyncio
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from runners.cpu import CpuEngine
-from runners.onnx import CPU, Placement, open_session
+from runners.onnx import CPU, Placement, cpu_session
 from tests.runners.conftest import Answers, Rows, marked, pictures
 from threads import Threads
 
 
-def test_every_row_of_a_batch_is_the_row_alone(graph: Path, answers: Answers) -> None:
-    engine = CpuEngine(open_session(graph, "cpu"), Threads(2, "test"))
+def test_every_row_of_a_batch_is_the_row_alone(graph: bytes, answers: Answers) -> None:
+    engine = CpuEngine(cpu_session(graph), Threads(2, "test"))
     assert engine.placement == Placement("cpu", CPU)
     alone = {count: np.concatenate([answers(engine, row[None]) for row in pictures(count)]) for count in range(1, 12)}
     for count, expected in alone.items():
@@ -23,8 +22,8 @@ def test_every_row_of_a_batch_is_the_row_alone(graph: Path, answers: Answers) ->
         assert np.array_equal(found, expected)
 
 
-def test_an_engine_serves_many_callers_at_once(graph: Path) -> None:
-    engine = CpuEngine(open_session(graph, "cpu"), Threads(2, "test"))
+def test_an_engine_serves_many_callers_at_once(graph: bytes) -> None:
+    engine = CpuEngine(cpu_session(graph), Threads(2, "test"))
     counts = [1 + i % 7 for i in range(200)]
 
     async def scenario() -> None:
