@@ -29,7 +29,7 @@ from models.errors import DescriptionError, UnknownModelError
 
 # Raise it with every change in this package that changes a prepared graph: the stored versions depend on it, so that a
 # graph prepared by older code is never picked up.
-PREPARATION = 2
+PREPARATION = 3
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # What BentoML accepts as the name of a model, less dots and underscores.

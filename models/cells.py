@@ -148,16 +148,15 @@ def _tail(
         {name} ({taken}) => (float[n, {kept}, 15] candidates)
         <
             float zero = {{0}}, float half = {{0.5}}, float one = {{1}}, float damping = {{{damping}}},
-            int64 face = {{1}}, int64[1] kept = {{{kept}}}, int64[1] last = {{2}}, int64[3] every_column = {{1, 1, 14}},
+            int64 face = {{1}}, int64[1] kept = {{{kept}}}, int64[1] last = {{2}},
             int64[2] row_sizes = {{4, 10}}, int64[3] prior_sizes = {{2, 1, 1}}, int64[2] halves = {{2, 2}}
         >
         {{
             {scores}
             score, anchor = TopK <axis = 1> (scores, kept)
             rows = Concat <axis = 2> (boxes, points)
-            anchor_column = Unsqueeze (anchor, last)
-            index = Expand (anchor_column, every_column)
-            best = GatherElements <axis = 1> (rows, index)
+            index = Unsqueeze (anchor, last)
+            best = GatherND <batch_dims = 1> (rows, index)
             best_box, best_points = Split <axis = 2> (best, row_sizes)
             prior = Gather <axis = 0> (priors, anchor)
             at, step, side = Split <axis = 2> (prior, prior_sizes)

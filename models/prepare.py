@@ -2,19 +2,25 @@
 
     uint8 rows -> [front: layout, colour order, mean and scale] -> network -> [tail: decoding or normalisation]
 
+The network itself is rewritten to the same in fewer steps (fusion.py).
+
 Whoever changes a prepared graph raises PREPARATION in catalog.py.
 """
 
+import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import checker, compose, helper, parser, shape_inference
+from onnx import checker, compose, helper, numpy_helper, parser, shape_inference
 
-from models import dlib, network
-from models.catalog import InputSpec, ModelDescription
+from models import dlib, fusion, network
+from models.catalog import ModelDescription
 from models.decoding import DECODINGS
 from models.errors import GraphMismatchError, first_line
 from models.tail import Tail, normalisation
 
 CORE = "network/"
+
+Floats = npt.NDArray[np.float32]
 
 
 def prepare(description: ModelDescription, source: bytes) -> onnx.ModelProto:
@@ -42,8 +48,9 @@ def prepared(description: ModelDescription, raw: onnx.ModelProto) -> onnx.ModelP
         raw, size, list(zip(names, tail.heads.values(), strict=True)), resizable=description.detector is not None
     )
     # A prefix of its own keeps the network's names apart from those of front and tail.
-    core = compose.add_prefix(fitted, CORE)
-    front = _front(description, core)
+    core = compose.add_prefix(fusion.fused(fitted), CORE)
+    rows = fusion.take_pixels_as_rows(core, flipped=description.input.color == "BGR")
+    front = _front_of_rows(description, core) if rows else _front(description, core)
     back = _model(tail.graph(), core)
     try:
         joined = compose.merge_models(front, core, io_map=[("pixels", core.graph.input[0].name)])
@@ -111,42 +118,44 @@ def _names_read(graph: onnx.GraphProto) -> set[str]:
 def _front(description: ModelDescription, core: onnx.ModelProto) -> onnx.ModelProto:
     """uint8 [n, S, S, 3] RGB -> float32 [n, 3, S, S] as the network wants it; no step that changes nothing."""
     spec = description.input
-    rows = "canvases" if description.role == "detector" else "crops"
     # While a value is one byte, moving it costs a quarter.
     steps = ["planes = Transpose <perm = [0, 3, 1, 2]> ({})"]
-    constants = []
     if spec.color == "BGR":
-        constants.append("int64[3] bgr = {2, 1, 0}")
         steps.append("ordered = Gather <axis = 1> ({}, bgr)")
-    steps.append("values = Cast <to = 1> ({})")
-    if any(spec.mean):
-        constants.append(f"float[1, 3, 1, 1] mean = {_braced(spec.mean)}")
+    mean, scale = (np.array(each, np.float32).reshape(1, 3, 1, 1) for each in (spec.mean, spec.scales))
+    return _front_of(description, core, steps, mean, scale)
+
+
+def _front_of_rows(description: ModelDescription, core: onnx.ModelProto) -> onnx.ModelProto:
+    """uint8 [n, S, S, 3] RGB -> float32 [n, 1, S, 3 S], for a network that takes pixels as they lie there."""
+    spec = description.input
+    order = slice(None, None, -1 if spec.color == "BGR" else 1)
+    mean, scale = (np.tile(np.array(each, np.float32)[order], spec.size) for each in (spec.mean, spec.scales))
+    return _front_of(description, core, ["in_rows = Reshape ({}, as_rows)"], mean, scale)
+
+
+def _front_of(
+    description: ModelDescription, core: onnx.ModelProto, steps: list[str], mean: Floats, scale: Floats
+) -> onnx.ModelProto:
+    """steps: what arranges the bytes. mean, scale: to fit the arrangement."""
+    size = description.input.size
+    given = [side.dim_value for side in core.graph.input[0].type.tensor_type.shape.dim[1:]]
+    steps = [*steps, "values = Cast <to = 1> ({})"]
+    if mean.any():
         steps.append("centred = Sub ({}, mean)")
-    if spec.scales != (1.0, 1.0, 1.0):
-        constants.append(f"float[1, 3, 1, 1] scale = {_braced(spec.scales)}")
+    if (scale != 1).any():
         steps.append("scaled = Mul ({}, scale)")
-    lines, value = [], rows
+    value = "canvases" if description.role == "detector" else "crops"
+    signature = f"(uint8[n, {size}, {size}, 3] {value}) => (float[n, {', '.join(map(str, given))}] pixels)"
+    lines = []
     for step in steps:
         lines.append(step.format(value))
         value = step.partition(" ")[0]
-    lines.append(f"pixels = Identity ({value})")
-    return _model(parser.parse_graph(_front_text(spec, rows, constants, lines)), core)
-
-
-def _front_text(spec: InputSpec, rows: str, constants: list[str], lines: list[str]) -> str:
-    weights = f"<{', '.join(constants)}>" if constants else ""
-    body = "\n".join(lines)
-    return f"""
-        front (uint8[n, {spec.size}, {spec.size}, 3] {rows}) => (float[n, 3, {spec.size}, {spec.size}] pixels)
-        {weights}
-        {{
-            {body}
-        }}
-    """
-
-
-def _braced(values: tuple[float, ...]) -> str:
-    return f"{{{', '.join(map(str, values))}}}"
+    body = "\n".join([*lines, f"pixels = Identity ({value})"])
+    graph = parser.parse_graph(f"front {signature} {{ {body} }}")
+    tables = {"bgr": np.array([2, 1, 0]), "as_rows": np.array([0, *given]), "mean": mean, "scale": scale}
+    graph.initializer.extend(numpy_helper.from_array(table, name) for name, table in tables.items())
+    return _model(graph, core)
 
 
 def _model(graph: onnx.GraphProto, like: onnx.ModelProto) -> onnx.ModelProto:

@@ -123,10 +123,10 @@ def scene(request: pytest.FixtureRequest, astronaut: Pixels, grace_hopper: Pixel
 
 @pytest.fixture(scope="module")
 def network() -> onnxruntime.InferenceSession:
-    """CenterFace as published: without what preparation put in front of it and behind."""
+    """CenterFace without the decoding behind it."""
     prepared = onnx.load(store.find("centerface").path)
     heads = [f"network/{name}" for name in ("537", "538", "539", "540")]
-    return session(Extractor(prepared).extract_model(["pixels"], heads).SerializeToString())
+    return session(Extractor(prepared).extract_model(["canvases"], heads).SerializeToString())
 
 
 def suppressed(rows: Floats, iou_threshold: float) -> Floats:
@@ -152,7 +152,7 @@ def test_faces_are_those_of_the_network_decoded_in_numpy(
     """From the canvas on. Far below the threshold that is served, there is more to compare and to suppress."""
     threshold = 0.005
     canvas, view = letterbox(scene, 640)
-    heads = network.run(None, {"pixels": canvas.astype(np.float32).transpose(2, 0, 1)[None]})
+    heads = network.run(None, {"canvases": canvas[None]})
     expected = decode_centerface(*(head[0] for head in heads))
     expected = expected[expected[:, 4] > threshold]
     [candidates] = detect(detector, canvas[None])
