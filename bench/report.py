@@ -60,7 +60,7 @@ class Report:
         return "\n".join([f"{self.program} on {self.machine}", "", *lines])
 
     def as_json(self) -> str:
-        return json.dumps(_finite(asdict(self)))
+        return json.dumps(finite(asdict(self)))
 
     def finish(self, file: Path | None) -> NoReturn:
         """Prints all of it, and ends the program: with status 1 where something wanted is missed."""
@@ -74,13 +74,13 @@ def _text(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.4g}" if value < 1000 else f"{value:.0f}"
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """JSON knows no NaN."""
     match value:
         case dict():
-            return {name: _finite(each) for name, each in value.items()}
+            return {name: finite(each) for name, each in value.items()}
         case list():
-            return [_finite(each) for each in value]
+            return [finite(each) for each in value]
         case float():
             return value if math.isfinite(value) else None
         case _:

@@ -44,7 +44,7 @@ def usage(pid: int) -> Usage:
     return Usage(pss, rss, files, threads, services)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Used up to now by a process and all that live below it."""
     root = psutil.Process(pid)
     total = 0.0
@@ -84,7 +84,7 @@ class CpuMeter:
     def _read(self) -> tuple[float, float, float]:
         own, machine = psutil.Process().cpu_times(), psutil.cpu_times()
         return (
-            _cpu_seconds(self._pid),
+            cpu_seconds(self._pid),
             own.user + own.system,
             sum(machine) - machine.idle - getattr(machine, "iowait", 0),
         )
