@@ -51,13 +51,22 @@ class Report:
         return [figure for figure in self.figures if figure.reached is False]
 
     def table(self) -> str:
-        rows = [("part", "figure", "value", "wanted", "")]
-        for each in self.figures:
-            verdict = {None: "", True: "reached", False: "MISSED"}[each.reached]
-            rows.append((each.part, each.name, _text(each.value), each.wanted, verdict))
+        rows = self._rows()
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([f"{self.program} on {self.machine}", "", *lines])
+
+    def markdown(self) -> str:
+        """The same, for a page."""
+        head, *rows = self._rows()
+        return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("part", "figure", "value", "wanted", "")]
+        for each in self.figures:
+            verdict = {None: "", True: "reached", False: "MISSED"}[each.reached]
+            rows.append((each.part, each.name, _text(each.value), each.wanted, verdict))
+        return rows
 
     def as_json(self) -> str:
         return json.dumps(finite(asdict(self)))

@@ -1,6 +1,7 @@
 """What the service's processes take of the machine."""
 
 import math
+import os
 import time
 from dataclasses import dataclass
 
@@ -88,3 +89,22 @@ class CpuMeter:
             own.user + own.system,
             sum(machine) - machine.idle - getattr(machine, "iowait", 0),
         )
+
+
+class OthersMeter:
+    """What the machine does besides this process and those that it has started. Counts from when it is made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._before = self._read()
+
+    def cores(self) -> float:
+        """CPU seconds a second, those that a hypervisor gave to others among them."""
+        return max(0.0, (self._read() - self._before) / (time.perf_counter() - self._start))
+
+    @staticmethod
+    def _read() -> float:
+        machine, ended = psutil.cpu_times(), psutil.Process().cpu_times()
+        busy = sum(machine[:8]) - machine.idle - getattr(machine, "iowait", 0)  # behind them: guests, counted before
+        own = cpu_seconds(os.getpid()) + ended.children_user + ended.children_system
+        return float(busy - own)

@@ -1,10 +1,12 @@
-"""How fast the service is, against what the machine could do: a table, JSON and plots.
+"""How fast the service is, against what the machine could do: tables, JSON and plots.
 
-python -m bench.speed [--output FOLDER] [--only SECTION,...] [--detector ID] [--set "NAME=VALUE ..."]...
+    python -m bench.speed [--output FOLDER] [--only SECTION,...] [--detector ID] [--set "NAME=VALUE ..."]...
+
+Ends with status 1 where a request was not answered well; figures that are missed are told, and are no failure.
 """
 
 import argparse
-import json
+import dataclasses
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,67 +15,100 @@ from pathlib import Path
 from api.settings import Settings
 from bench import report
 from bench.report import Report
-from bench.speed import about, ratio, wrk
+from bench.speed import about, curves, device, engines, ratio, wrk
 from bench.speed.ceiling import Ceiling
+from bench.speed.keeping import keep, keep_json
+from bench.speed.requests import requests
 from bench.speed.results import Results
-from bench.speed.run import Run
+from bench.speed.run import Plan, Run
 from bench.speed.service import running
+from bench.speed.start import starts
 from bench.speed.warm_up import OtherWorkError, same_work, warm_up
 from models import store
 from models.errors import ModelError
 
-SECTIONS: Mapping[str, Sequence[Callable[[Run], None]]] = {
-    "ceiling": [ratio.against_ceiling, ratio.alone],
+# While no server runs, and then while all of them do.
+UNSERVED: Mapping[str, Sequence[Callable[[Plan], None]]] = {
+    "start": [starts],
+    "engines": [engines.engines],
+    "network": [engines.network],
 }
+SERVED: Mapping[str, Sequence[Callable[[Run], None]]] = {
+    "ceiling": [ratio.against_ceiling, ratio.alone],
+    "clients": [curves.over_clients],
+    "requests": [requests],
+    "faces": [curves.over_faces],
+    "sizes": [curves.over_sizes],
+    "device": [device.against_device],
+    "batches": [device.batches],
+}
+SECTIONS = (*UNSERVED, *SERVED)
+OF_A_GPU = ("network", "device", "batches")  # bench/gpu.sh asks for them
 
 
 def main() -> None:
     given = options().parse_args()
     try:
-        wrk.program()
-        models = [store.find(given.detector), store.find(given.embedder)]
-        detector, embedder = ((model.description, model.read()) for model in models)
-    except (wrk.WrkMissingError, ModelError) as error:
+        measure(given)
+    except (wrk.WrkMissingError, wrk.LoadError, OtherWorkError, ModelError) as error:
         sys.exit(f"Error: {error}")
+
+
+def measure(given: argparse.Namespace) -> None:
+    served = [name for name in SERVED if name in given.only]
+    if served:
+        wrk.program()  # before anything takes its time
+    models = [store.find(given.detector), store.find(given.embedder)]
     own = {"FACEBENTO_DETECTOR": given.detector, "FACEBENTO_EMBEDDER": given.embedder}
     variants = {name: {**own, **settings} for name, settings in given.set or [("default", {})]}
-    cores = int(Settings.model_fields["threads"].get_default(call_default_factory=True))
-    results = Results(about.describe(models, variants), Report("bench.speed"))
-    with Ceiling(detector, embedder, cores) as ceiling, running(variants) as services:
-        run = Run(
-            services=services,
-            ceiling=ceiling,
-            detector=detector,
-            embedder=embedder,
-            results=results,
-            rounds=given.rounds or (1 if given.quick else 5),
-            seconds=given.seconds or (2 if given.quick else 8),
-            clients=given.clients,
-            quick=given.quick,
-        )
-        try:
-            same_work(run)
-            warm_up(run)
-            for name in given.only:
-                for section in SECTIONS[name]:
-                    section(run)
-        except (wrk.LoadError, OtherWorkError) as error:
-            sys.exit(f"Error: {error}")
-    print(results.text())
+    plan = Plan(
+        variants=variants,
+        detector=(models[0].description, models[0].read()),
+        embedder=(models[1].description, models[1].read()),
+        cores=int(Settings.model_fields["threads"].get_default(call_default_factory=True)),
+        results=Results(about.describe(models, variants), Report("bench.speed")),
+        rounds=given.rounds or (1 if given.quick else 5),
+        seconds=given.seconds or (2 if given.quick else 8),
+        clients=given.clients,
+        quick=given.quick,
+    )
+    for name in UNSERVED:
+        for section in UNSERVED[name] if name in given.only else ():
+            section(plan)
+    if served:
+        _serve(plan, served)
+    print(plan.results.text())
+    if given.output is not None:
+        keep(plan.results, given.output)
     if given.json is not None:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
+        keep_json(plan.results, given.json)
+
+
+def _serve(plan: Plan, names: Sequence[str]) -> None:
+    with Ceiling(plan.detector, plan.embedder, plan.cores) as ceiling, running(plan.variants) as services:
+        given = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
+        run = Run(**given, services=services, ceiling=ceiling)
+        same_work(run)
+        warm_up(run)
+        for name in names:
+            for section in SERVED[name]:
+                section(run)
 
 
 def options() -> argparse.ArgumentParser:
     parser = report.options(__doc__)
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="keep the tables, JSON and plots there")
+    default = [name for name in SECTIONS if name not in OF_A_GPU]
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="keep JSON, a page and plots there")
     parser.add_argument(
-        "--only", type=_sections, default=list(SECTIONS), metavar="SECTION,...", help=f"of {', '.join(SECTIONS)}"
+        "--only",
+        type=_sections,
+        default=default,
+        metavar="SECTION,...",
+        help=f"of {', '.join(SECTIONS)}; by default all but {', '.join(OF_A_GPU)}",
     )
     parser.add_argument("--rounds", type=int, help="of the comparisons with the ceiling (5)")
-    parser.add_argument("--seconds", type=float, help="of each measurement (8)")
-    parser.add_argument("--clients", type=_numbers, default=[1, 2, 4, 8, 16, 32, 64], help="of the curve over clients")
+    parser.add_argument("--seconds", type=float, help="of a measurement (8)")
+    parser.add_argument("--clients", type=_numbers, default=[1, 2, 4, 8, 16, 32, 64], help="of curves over clients")
     parser.add_argument("--detector", default="centerface", metavar="ID", help="one of the store (centerface)")
     parser.add_argument("--embedder", default="dlib-resnet-v1", metavar="ID", help="one of the store (dlib-resnet-v1)")
     parser.add_argument(
@@ -81,7 +116,7 @@ def options() -> argparse.ArgumentParser:
         type=_variant,
         action="append",
         metavar='"NAME=VALUE ..."',
-        help="settings of the service; given again, or empty for none, servers that are compared",
+        help='settings of the service; given again ("": the defaults), servers that are compared in one run',
     )
     return parser
 
@@ -95,7 +130,7 @@ def _variant(text: str) -> tuple[str, dict[str, str]]:
 
 def _sections(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := set(names) - SECTIONS.keys():
+    if unknown := set(names) - set(SECTIONS):
         raise argparse.ArgumentTypeError(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     return names
 

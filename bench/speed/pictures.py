@@ -38,6 +38,11 @@ def one_face(side: int = SIDE, size: int = BYTES) -> bytes:
     return min(files, key=lambda file: abs(len(file) - size))
 
 
+def square(side: int) -> bytes:
+    """A JPEG of that size of the photograph, as a camera would write it."""
+    return jpeg(scaled(side), quality=90)
+
+
 def crowd(faces: int) -> bytes:
     """A JPEG with so many times the same face, on a grid as fine as it has to be."""
     across = int(np.ceil(faces**0.5))

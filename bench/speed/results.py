@@ -7,6 +7,7 @@ from typing import Any
 from bench.report import Report, finite
 
 Cell = str | float | int
+Rows = list[list[Cell]]
 
 
 @dataclass(frozen=True)
