@@ -49,19 +49,30 @@ OF_A_GPU = ("network", "device", "batches")  # bench/gpu.sh asks for them
 def main() -> None:
     given = options().parse_args()
     try:
-        measure(given)
-    except (wrk.WrkMissingError, wrk.LoadError, OtherWorkError, ModelError) as error:
+        if any(name in given.only for name in SERVED):
+            wrk.program()  # before anything takes its time
+        plan = planned(given)
+    except (wrk.WrkMissingError, ModelError) as error:
         sys.exit(f"Error: {error}")
+    failed: str | None = None
+    try:
+        measure(plan, given.only)
+    except (wrk.LoadError, OtherWorkError) as error:
+        failed = f"Error: {error}"
+    print(plan.results.text())
+    if given.output is not None:
+        keep(plan.results, given.output)
+    if given.json is not None:
+        keep_json(plan.results, given.json)
+    sys.exit(failed)
 
 
-def measure(given: argparse.Namespace) -> None:
-    served = [name for name in SERVED if name in given.only]
-    if served:
-        wrk.program()  # before anything takes its time
+def planned(given: argparse.Namespace) -> Plan:
+    """Raises models.errors.ModelError."""
     models = [store.find(given.detector), store.find(given.embedder)]
     own = {"FACEBENTO_DETECTOR": given.detector, "FACEBENTO_EMBEDDER": given.embedder}
     variants = {name: {**own, **settings} for name, settings in given.set or [("default", {})]}
-    plan = Plan(
+    return Plan(
         variants=variants,
         detector=(models[0].description, models[0].read()),
         embedder=(models[1].description, models[1].read()),
@@ -72,16 +83,15 @@ def measure(given: argparse.Namespace) -> None:
         clients=given.clients,
         quick=given.quick,
     )
+
+
+def measure(plan: Plan, names: Sequence[str]) -> None:
+    """Raises bench.speed.wrk.LoadError, bench.speed.warm_up.OtherWorkError."""
     for name in UNSERVED:
-        for section in UNSERVED[name] if name in given.only else ():
+        for section in UNSERVED[name] if name in names else ():
             section(plan)
-    if served:
+    if served := [name for name in SERVED if name in names]:
         _serve(plan, served)
-    print(plan.results.text())
-    if given.output is not None:
-        keep(plan.results, given.output)
-    if given.json is not None:
-        keep_json(plan.results, given.json)
 
 
 def _serve(plan: Plan, names: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ def against_ceiling(run: Run) -> None:
         ratios = _ratios(run, values, between)
         for service, of in measured.items():
             ratio = Spread.of(ratios[service.name])
-            tail = Spread.of([each.load.ms(99) / each.load.ms(50) for each in of])
+            tail = Spread.of([each.ms(99) / each.ms(50) for each in of])
             part = f"{job.name}, {CLIENTS} clients{_named(run, service)}"
             report = run.results.report
             report.at_least(part, "of the ceiling, median", ratio.median, wanted)
@@ -66,7 +66,7 @@ def alone(run: Run) -> None:
             return service.load(job, body(picture), clients=1, seconds=seconds)
 
         between, measured = _in_turns(run, local, loaded)
-        values = {service.name: [each.load.ms(50) for each in of] for service, of in measured.items()}
+        values = {service.name: [each.ms(50) for each in of] for service, of in measured.items()}
         ratios = _ratios(run, values, between)
         for service in run.services:
             ratio = Spread.of(ratios[service.name])

@@ -24,7 +24,7 @@ def requests(run: Run) -> None:
             for clients in CLIENTS:
                 got = service.load(job, body(picture), clients=clients, seconds=LONGER * run.seconds)
                 costs.append([job.name, service.name, clients, *_cost(got)])
-                stages.append([job.name, service.name, clients, *where(got.lines, _mean(got))])
+                stages.append([job.name, service.name, clients, *where(got.lines, fmean(got.latencies))])
     columns = ["job", "settings", "clients", "answers", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "CPU ms", "PSS MiB"]
     note = "CPU: of all processes of the service, for each answer. PSS: of all of them, under that load."
     run.results.add(Table("requests", "What a request takes", columns, costs, note))
@@ -50,12 +50,8 @@ def where(lines: Sequence[Mapping[str, Any]], latency_ms: float) -> list[Cell]:
 
 
 def _cost(got: Loaded) -> list[Cell]:
-    percentiles = [got.load.ms(percent) for percent in (50, 90, 99, 99.9)]
-    return [got.load.answers, *percentiles, got.cpu_ms, got.usage.pss_mib]
-
-
-def _mean(got: Loaded) -> float:
-    return sum(ms * count for ms, count in got.load.latencies) / sum(count for _, count in got.load.latencies)
+    percentiles = [got.ms(percent) for percent in (50, 90, 99, 99.9)]
+    return [got.answers, *percentiles, got.cpu_ms, got.usage.pss_mib]
 
 
 def _without(run: Run, job: Job, picture: bytes) -> list[Cell]:

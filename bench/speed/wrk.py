@@ -1,6 +1,5 @@
 """The load: wrk, a compiled client that leaves the cores to the service, and what it tells."""
 
-import math
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ class WrkMissingError(Exception):
 
 
 class LoadError(Exception):
-    """Not every request was answered well, or wrk did not run."""
+    """A request was not answered as it must be, or wrk did not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +24,9 @@ class Load:
 
     clients: int
     seconds: float  # that it lasted
-    answers: int  # all of them good
-    latencies: tuple[tuple[float, int], ...]  # ms, how many took that long; rising
-
-    @property
-    def rate(self) -> float:
-        """Answers a second."""
-        return self.answers / self.seconds
-
-    def ms(self, percent: float) -> float:
-        """The latency that `percent` of the answers do not exceed (nearest rank); NaN of none."""
-        rank = math.ceil(sum(count for _, count in self.latencies) * percent / 100)
-        for ms, count in self.latencies:
-            rank -= count
-            if rank <= 0:
-                return ms
-        return math.nan
+    answers: int
+    refused: int  # of the answers, those with a status of 400 or more
+    latencies: tuple[float, ...]  # ms, of all answers; rising
 
 
 def program() -> str:
@@ -57,7 +43,7 @@ def program() -> str:
 def load(url: str, *, body: Path, key: str, clients: int, seconds: float) -> Load:
     """Posts the file's content to the url for as long as told, in whole seconds.
 
-    Raises LoadError where an answer was no 200, or a connection broke.
+    Raises LoadError where a connection broke, or nothing was answered.
     """
     command = [program(), f"-t{1 if clients < THREADS_FROM else 2}", f"-c{clients}", f"-d{max(1, round(seconds))}s"]
     command += [f"--timeout={TIMEOUT_S}s", f"--script={SCRIPT}", url, "--", str(body), key]
@@ -73,18 +59,17 @@ def parse(output: str, clients: int) -> Load:
     if not lines:
         raise LoadError(f"wrk told no figures: {output.strip()}")
     words = lines[-1].split()[1:]
-    duration_us, requests, *errors = map(int, words[:7])
-    names = ("not connected", "not read", "not written", "timed out", "statuses of 400 and more")
+    duration_us, requests, *errors, refused = map(int, words[:7])
+    names = ("not connected", "not read", "not written", "timed out")
     if any(errors):
         told = ", ".join(f"{count} {name}" for name, count in zip(names, errors, strict=True) if count)
-        raise LoadError(f"of {requests} requests of {clients} clients: {told}")
+        raise LoadError(f"besides {requests} answers to {clients} clients: {told}")
     if not requests:
         raise LoadError(f"no request of {clients} clients was answered in {duration_us / 1e6:.0f} s")
     counts = {int(us): int(count) for us, _, count in (word.partition(":") for word in words[7:])}
     measured = uncorrected(counts, expected=duration_us // (requests // clients) if requests >= clients else 0)
-    return Load(
-        clients, duration_us / 1e6, requests, tuple((us / 1000, count) for us, count in sorted(measured.items()))
-    )
+    latencies = tuple(us / 1000 for us, count in sorted(measured.items()) for _ in range(count))
+    return Load(clients, duration_us / 1e6, requests, refused, latencies)
 
 
 def uncorrected(counts: dict[int, int], *, expected: int) -> dict[int, int]:
