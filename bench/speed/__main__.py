@@ -132,7 +132,10 @@ def options() -> argparse.ArgumentParser:
 
 
 def _variant(text: str) -> tuple[str, dict[str, str]]:
-    settings = dict(word.partition("=")[::2] for word in shlex.split(text))
+    words = shlex.split(text)
+    if not all("=" in word for word in words):
+        raise argparse.ArgumentTypeError(f"settings are NAME=VALUE, and not {text}")
+    settings = dict(word.split("=", 1) for word in words)
     if {"FACEBENTO_DETECTOR", "FACEBENTO_EMBEDDER"} & settings.keys():
         raise argparse.ArgumentTypeError("models are chosen by --detector and --embedder, for the ceiling too")
     return text or "default", settings

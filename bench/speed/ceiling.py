@@ -31,15 +31,14 @@ class Ceiling:
 
     def __init__(self, detector: Prepared, embedder: Prepared, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._ends: list[Connection] = []
-        self._processes = []
-        for _ in range(processes):
-            ours, theirs = context.Pipe()
-            self._ends.append(ours)
-            self._processes.append(context.Process(target=_serve, args=(theirs, detector, embedder), daemon=True))
+        pipes = [context.Pipe() for _ in range(processes)]
+        self._ends = [ours for ours, _ in pipes]
+        self.processes = [
+            context.Process(target=_serve, args=(theirs, detector, embedder), daemon=True) for _, theirs in pipes
+        ]
 
     def __enter__(self) -> Self:
-        for process in self._processes:
+        for process in self.processes:
             process.start()
         for end in self._ends:
             end.recv()  # it has its models
@@ -48,7 +47,7 @@ class Ceiling:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
+        for process in self.processes:
             process.terminate()
             process.join()
 
