@@ -88,8 +88,10 @@ def planned(given: argparse.Namespace) -> Plan:
 def measure(plan: Plan, names: Sequence[str]) -> None:
     """Raises bench.speed.wrk.LoadError, bench.speed.warm_up.OtherWorkError."""
     for name in UNSERVED:
-        for section in UNSERVED[name] if name in names else ():
-            section(plan)
+        if name in names:
+            _tell(name)
+            for section in UNSERVED[name]:
+                section(plan)
     if served := [name for name in SERVED if name in names]:
         _serve(plan, served)
 
@@ -101,8 +103,13 @@ def _serve(plan: Plan, names: Sequence[str]) -> None:
         same_work(run)
         warm_up(run)
         for name in names:
+            _tell(name)
             for section in SERVED[name]:
                 section(run)
+
+
+def _tell(name: str) -> None:
+    print(f"{name} ...", file=sys.stderr, flush=True)
 
 
 def options() -> argparse.ArgumentParser:
