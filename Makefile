@@ -16,7 +16,7 @@ VARIANT ?= cuda
 IMAGE ?= facebento
 BACKEND ?= docker
 
-.PHONY: help serve models test test-image fuzz stress soak check audit format lock bento image clean
+.PHONY: help serve models test test-image fuzz stress soak bench check audit format lock bento image clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -47,6 +47,9 @@ stress: .venv/dev models ## bad inputs, overload and faults, with figures; a qua
 MINUTES ?= 30
 soak: .venv/dev models ## mixed good and bad requests for MINUTES (30): does memory stay where it was?
 	@.venv/bin/python -m bench.soak --minutes $(MINUTES)
+
+bench: .venv/dev models ## speed against what this machine could do, into build/bench; needs wrk; a quarter of an hour
+	@.venv/bin/python -m bench.speed --output build/bench $(OPTIONS)
 
 check: .venv/dev ## linters, types, and whether the packages fit together
 	.venv/bin/ruff check

@@ -51,16 +51,25 @@ class Report:
         return [figure for figure in self.figures if figure.reached is False]
 
     def table(self) -> str:
-        rows = [("part", "figure", "value", "wanted", "")]
-        for each in self.figures:
-            verdict = {None: "", True: "reached", False: "MISSED"}[each.reached]
-            rows.append((each.part, each.name, _text(each.value), each.wanted, verdict))
+        rows = self._rows()
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([f"{self.program} on {self.machine}", "", *lines])
 
+    def markdown(self) -> str:
+        """The same, for a page."""
+        head, *rows = self._rows()
+        return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("part", "figure", "value", "wanted", "")]
+        for each in self.figures:
+            verdict = {None: "", True: "reached", False: "MISSED"}[each.reached]
+            rows.append((each.part, each.name, _text(each.value), each.wanted, verdict))
+        return rows
+
     def as_json(self) -> str:
-        return json.dumps(_finite(asdict(self)))
+        return json.dumps(finite(asdict(self)))
 
     def finish(self, file: Path | None) -> NoReturn:
         """Prints all of it, and ends the program: with status 1 where something wanted is missed."""
@@ -74,13 +83,13 @@ def _text(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.4g}" if value < 1000 else f"{value:.0f}"
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """JSON knows no NaN."""
     match value:
         case dict():
-            return {name: _finite(each) for name, each in value.items()}
+            return {name: finite(each) for name, each in value.items()}
         case list():
-            return [_finite(each) for each in value]
+            return [finite(each) for each in value]
         case float():
             return value if math.isfinite(value) else None
         case _:

@@ -1,6 +1,7 @@
 """What the service's processes take of the machine."""
 
 import math
+import os
 import time
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ def usage(pid: int) -> Usage:
     return Usage(pss, rss, files, threads, services)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Used up to now by a process and all that live below it."""
     root = psutil.Process(pid)
     total = 0.0
@@ -84,7 +85,26 @@ class CpuMeter:
     def _read(self) -> tuple[float, float, float]:
         own, machine = psutil.Process().cpu_times(), psutil.cpu_times()
         return (
-            _cpu_seconds(self._pid),
+            cpu_seconds(self._pid),
             own.user + own.system,
             sum(machine) - machine.idle - getattr(machine, "iowait", 0),
         )
+
+
+class OthersMeter:
+    """What the machine does besides this process and those that it has started. Counts from when it is made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._before = self._read()
+
+    def cores(self) -> float:
+        """CPU seconds a second, those that a hypervisor gave to others among them."""
+        return max(0.0, (self._read() - self._before) / (time.perf_counter() - self._start))
+
+    @staticmethod
+    def _read() -> float:
+        machine, ended = psutil.cpu_times(), psutil.Process().cpu_times()
+        busy = sum(machine[:8]) - machine.idle - getattr(machine, "iowait", 0)  # behind them: guests, counted before
+        own = cpu_seconds(os.getpid()) + ended.children_user + ended.children_system
+        return float(busy - own)

@@ -1,7 +1,7 @@
 """The same network in fewer and cheaper steps, where runtimes leave them as they were exported.
 
 Each rewriting is exact but for the rounding of float32. What one would cost more than it saves stays as it is. By how
-much they help is told in docs/decisions/0009-graphs.md.
+much they help is told in docs/decisions/0010-graphs.md.
 """
 
 from collections import defaultdict

@@ -1,0 +1,37 @@
+"""The network that stands for larger embedders."""
+
+import math
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from bench.speed import resnet50
+
+
+def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors() -> None:
+    graph = resnet50.graph("fp32")
+    model = onnx.load_from_string(graph)
+    sizes = {weight.name: list(weight.dims) for weight in model.graph.initializer}
+    for weight in model.graph.initializer:
+        weight.ClearField("raw_data")  # which shapes can be told without
+    assert 43e6 < sum(map(math.prod, sizes.values())) < 44e6
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    of_convolutions = [
+        math.prod(shapes[node.output[0]][1:]) * math.prod(sizes[node.input[1]][1:])
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    ]
+    assert 6.2e9 < sum(of_convolutions) < 6.4e9
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    faces = np.random.default_rng(2).integers(0, 256, (1, 112, 112, 3), np.uint8)
+    [answers] = session.run(None, {"pixels": faces})
+    assert answers.shape == (1, 512)
+    assert abs(np.linalg.norm(answers) - 1) < 1e-4
+
+
+def test_its_weights_may_be_of_half_the_size() -> None:
+    assert len(resnet50.graph("fp16")) < 0.51 * 4 * 44e6
