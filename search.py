@@ -95,7 +95,7 @@ def searches_at_once(cores: int) -> int:
 class Search:
     def __init__(
         self,
-        detect: Callable[[Rows], Awaitable[Rows]],
+        detect: Step,
         detector: DetectorSpec,
         size: int,
         options: SearchOptions,
@@ -104,7 +104,7 @@ class Search:
         memory: ImageMemory,
         memory_bytes: int,
     ) -> None:
-        """detect: a runner's method, canvases uint8 [n, size, size, 3] -> candidates float32 [n, K, 15].
+        """detect: canvases uint8 [n, size, size, 3] -> candidates float32 [n, K, 15].
 
         threads: by their number goes how many pictures are searched at a time. Each takes as long as a hundred others
         may, and keeps as many cores busy as it has canvases at work.

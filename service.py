@@ -34,7 +34,7 @@ from runners.base import NAMES, RunnerOptions
 from runners.client import RunnerClient
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
-from runners.onnx import choose_device
+from runners.onnx import cpu_only
 from runners.sockets import keep_sockets
 from search import SearchOptions
 from threads import Threads
@@ -153,9 +153,10 @@ class PackedService(Service["FaceService"]):
         """BentoML asks for those that are not elsewhere (exclude_urls) when it starts a process for each of them. The
         runner of one that has none is made in the process that depends on it (bentoml.depends).
         """
-        if exclude_urls and configured.runners_inside(choose_device(configured.device)):
+        if exclude_urls and configured.runners_inside(on_cpu=cpu_only(configured.device)):
             return {self.name: self}
-        return super().all_services(exclude_urls=exclude_urls)
+        services: dict[str, Service[Any]] = super().all_services(exclude_urls=exclude_urls)
+        return services
 
     @property
     def labels(self) -> dict[str, str]:
@@ -213,6 +214,8 @@ class FaceService:
             threads=compute or Threads(configured.decode_threads, "decode"),
             max_pixels=configured.max_pixels,
             max_image_memory_bytes=configured.max_image_memory_bytes,
+            detect_here=self.detector.here if inside else None,
+            embed_here=self.embedder.here if inside else None,
             search=SearchOptions(
                 configured.small_faces,
                 configured.smallest_face,

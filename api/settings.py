@@ -217,9 +217,9 @@ class Settings(BaseSettings):
             )
         return self
 
-    def runners_inside(self, device: str) -> bool:
-        """Whether the API processes run the models. device: cpu, or cuda:N."""
-        return self.placement == "inside" or (self.placement == "auto" and device == "cpu")
+    def runners_inside(self, *, on_cpu: bool) -> bool:
+        """Whether the API processes run the models, which are on a CPU or not."""
+        return self.placement == "inside" or (self.placement == "auto" and on_cpu)
 
     def keys(self) -> Keys:
         """The keys of the variable and of the file. Raises ValueError, naming the variable that is wrong."""

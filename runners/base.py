@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
 from runners.batching import OverlappingService, PromptService
+from runners.cpu import CpuEngine
 from runners.onnx import choose_device, cpu_only, device_numbers
 from runners.opening import GpuEngine, open_engine
 from runners.sockets import unix_sockets
@@ -121,12 +123,31 @@ class Runner:
         """For BentoML's /readyz."""
         return not self._engine.lost
 
+    @property
+    def here(self) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+        """What the runner's method does, for one row, on the thread of a caller in the same process; None where it is
+        not the caller's thread that computes.
+        """
+        engine = self._engine
+        if not isinstance(engine, CpuEngine):
+            return None
+
+        def run(row: NDArray[np.uint8]) -> NDArray[np.float32]:
+            answer = engine.run_here(row)
+            self._end_if_lost()
+            return answer
+
+        return run
+
     async def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
         answers = await self._engine.run(rows)
+        self._end_if_lost()
+        return answers
+
+    def _end_if_lost(self) -> None:
         if self._engine.lost:
             # Whoever watches the process starts another one, and with it a session on the device. SIGTERM lets the
             # calls in work be answered: those of a runner's own process, and the requests of an API process that the
             # runner is in, whose server stops listening, answers what it has and ends as on any SIGTERM.
             log.error("%s answers nothing any more: its process ends, to be started again", self._tag)
             os.kill(os.getpid(), signal.SIGTERM)
-        return answers

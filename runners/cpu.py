@@ -33,6 +33,13 @@ class CpuEngine(Engine):
         self._note(len(rows), failures)
         return answers
 
+    def run_here(self, row: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same for one row, [1, ...], on the thread of the caller."""
+        failures: list[Exception] = []
+        answer = self._alone(row, failures)
+        self._note(1, failures)
+        return answer
+
     def _alone(self, row: NDArray[np.uint8], failures: list[Exception]) -> NDArray[np.float32]:
         try:
             return self._session.run(row)

@@ -20,6 +20,7 @@ from models.catalog import describe
 from pipeline import Pipeline
 from runners.errors import RunnerUnavailableError
 from search import SearchOptions
+from threads import Threads
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
@@ -86,7 +87,7 @@ class Runners:
             embed=self.embed,
             detector=DETECTOR,
             embedder=EMBEDDER,
-            decode_threads=2,
+            threads=Threads(2, "decode"),
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
             search=SearchOptions(small_faces, 12, 200, rotations),
@@ -303,7 +304,7 @@ def test_a_model_of_the_other_role_is_refused(runners: Runners, detector: Any, e
             embed=runners.embed,
             detector=detector,
             embedder=embedder,
-            decode_threads=1,
+            threads=Threads(1, "decode"),
             max_pixels=1,
             max_image_memory_bytes=1,
             search=SearchOptions("never", 12, 200, rotations=False),

@@ -21,6 +21,7 @@ from models.catalog import ModelDescription, describe
 from pipeline import Pipeline
 from runners.errors import RunnerBusyError, RunnerUnavailableError
 from search import CANVASES_AT_ONCE, SearchOptions, searches_at_once
+from threads import Threads
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
@@ -106,6 +107,7 @@ class RedSquares:
             embed=self.embed,
             detector=detector(),
             embedder=EMBEDDER,
+            threads=Threads(cores, "decode"),
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
             search=SearchOptions(small_faces, 12, MOST_TILES, rotations),

@@ -19,6 +19,7 @@ from models.calibration import FILE
 from models.catalog import describe
 from pipeline import Pipeline
 from search import SearchOptions
+from threads import Threads
 
 EMBEDDER = describe("dlib-resnet-v1")
 SAME = [0.96, 0.95, 0.94, 0.89]
@@ -83,7 +84,7 @@ def score(cosine: float) -> float:
         embed=run,
         detector=store.find("centerface").description,
         embedder=store.find("dlib-resnet-v1").description,
-        decode_threads=1,
+        threads=Threads(1, "decode"),
         max_pixels=1_000_000,
         max_image_memory_bytes=1_000_000,
         search=SearchOptions("never", 12, 200, rotations=False),

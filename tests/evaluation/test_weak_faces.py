@@ -17,6 +17,7 @@ from faces.templates import ARCFACE_TEMPLATE
 from models.catalog import describe
 from pipeline import Pipeline
 from search import SearchOptions
+from threads import Threads
 
 DETECTOR = describe("centerface")
 assert DETECTOR.detector is not None
@@ -58,7 +59,7 @@ def look(
         embed=embed,
         detector=DETECTOR,
         embedder=describe("dlib-resnet-v1"),
-        decode_threads=1,
+        threads=Threads(1, "decode"),
         max_pixels=10_000_000,
         max_image_memory_bytes=1_000_000_000,
         search=SearchOptions(small_faces, 12, 200, rotations, told_from),
