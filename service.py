@@ -73,7 +73,7 @@ embedder_model = _find("embedder", configured.embedder)
 
 
 def _options(max_batch: int) -> RunnerOptions:
-    return RunnerOptions(configured.device, configured.threads, max_batch, configured.deadline_s)
+    return RunnerOptions(configured.device, configured.threads, max_batch, configured.deadline_s, configured.gpu_engine)
 
 
 Detector = detector_runner(detector_model, _options(configured.detector_batch_size))

@@ -7,7 +7,7 @@ template makes weak scores, boxes beside the faces, points beside the eyes, or p
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,8 @@ from models import lengths, store
 from models.catalog import ModelDescription
 from models.store import storage_errors
 from runners.errors import RunnerUnavailableError
-from runners.onnx import Engine
+from runners.opening import open_engine
+from threads import Threads
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
@@ -106,7 +107,7 @@ class _Trial:
 
     def embed(self, photos: Sequence[Photo]) -> list[Image.Image]:
         """Prints what becomes of the largest face of each photo, and how alike they are. The crops."""
-        lengths_of = self._engine(lengths.of(self._graph))
+        lengths_of = self._answers(lengths.of(self._graph))
         found: list[tuple[Photo, Embedding]] = []
         crops = []
         for photo in photos:
@@ -116,7 +117,7 @@ class _Trial:
                 continue
             face, embedding = answer
             [crop] = self._seen.taken[0]
-            length = float(lengths_of.run(crop[None])[0, 0])
+            length = float(lengths_of(crop[None])[0, 0])
             click.echo(
                 f"{photo.path}: the face at {face.left:.0f},{face.top:.0f} to {face.right:.0f},{face.bottom:.0f}, "
                 f"cropped to {crop.shape[1]} x {crop.shape[0]}: {embedding.size} dimensions, of length {length:.3g} "
@@ -168,16 +169,17 @@ class _Trial:
                 yield f"{outside} with points far outside the box: doubt `outputs` (their order), `decoding`"
         else:
             yield f"its scores are {least:.3g} to {best:.3g}, and a face counts above {counts:.3g}"
-            engine = self._engine(self._graph)
-            swapped = max(float(engine.run(rows[..., ::-1].copy())[..., 4].max()) for rows in self._seen.taken)
+            answers = self._answers(self._graph)
+            swapped = max(float(answers(rows[..., ::-1].copy())[..., 4].max()) for rows in self._seen.taken)
             if swapped > counts:
                 yield f"with the colours the other way round the best is {swapped:.3g}: doubt `color`"
             else:
                 order = "`mean` and `scale`, `color`, `outputs` (their order) and `decoding`, `size`, `score_threshold`"
                 yield f"if the photo shows a face, doubt, in this order: {order}"
 
-    def _engine(self, graph: bytes) -> Engine:
-        return Engine(graph, device=self._configured.device, threads=1, max_batch=1)
+    def _answers(self, graph: bytes) -> Callable[[Pixels], NDArray[np.float32]]:
+        engine = open_engine(graph, device=self._configured.device, threads=Threads(1, "onnx"), max_batch=1)
+        return lambda rows: asyncio.run(engine.run(rows))
 
 
 def _told(face: Face) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The way of an image with its models in this process: for commands, which start no server."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -10,8 +9,9 @@ from numpy.typing import NDArray
 from api.settings import Settings
 from models.catalog import ModelDescription, catalog
 from pipeline import Pipeline
-from runners.onnx import Engine
+from runners.opening import open_engine
 from search import SearchOptions
+from threads import Threads
 
 # A model as it is served: its description, and what is in its model.onnx.
 Prepared = tuple[ModelDescription, bytes]
@@ -54,10 +54,13 @@ def local_pipeline(
 def _engine(
     model: Prepared, configured: Settings, max_batch: int, watch: Watch | None
 ) -> Callable[[NDArray[np.uint8]], Awaitable[NDArray[np.float32]]]:
-    engine = Engine(model[1], device=configured.device, threads=configured.threads, max_batch=max_batch)
+    threads = Threads(configured.threads, "onnx")
+    engine = open_engine(
+        model[1], device=configured.device, threads=threads, max_batch=max_batch, gpu_engine=configured.gpu_engine
+    )
 
     async def run(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answers = await asyncio.to_thread(engine.run, rows)
+        answers = await engine.run(rows)
         if watch is not None:
             watch(model[0], rows, answers)
         return answers

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
-from runners.batching import PromptService
-from runners.onnx import Engine, choose_device
+from runners.batching import OverlappingService, PromptService
+from runners.onnx import choose_device, cpu_only, device_numbers
+from runners.opening import GpuEngine, open_engine
 from runners.sockets import unix_sockets
 from runners.stopping import leave_last
 from runners.wire import NoInput, rows_of
+from threads import Threads
 
 log = logging.getLogger("facebento.runners")
 
@@ -26,10 +28,13 @@ NAMES = frozenset({"detector", "embedder"})  # of the services that are runners
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
-    device: str  # auto, cpu, cuda or cuda:N
+    device: str  # auto, cpu, cuda, cuda:N or cuda:N,M
     threads: int  # images at a time on a CPU
     max_batch: int  # rows in a batch
     deadline_s: float  # after which nobody waits for an answer
+    gpu_engine: GpuEngine = "cuda"
+    # What a runner that is on a CPU, and in a process with others, shares with them; it has its own where None.
+    compute: Threads | None = None
 
     def batching(self, name: str, stored: StoredModel) -> dict[str, Any]:
         """For @bentoml.api, of the method of that name, which takes uint8 [n, size, size, 3]."""
@@ -50,7 +55,8 @@ class RunnerOptions:
     def service(self) -> dict[str, Any]:
         """For @bentoml.service. The reasons are in docs/decisions/0002-bentoml-settings.md."""
         return {
-            "service_class": PromptService,
+            "service_class": PromptService if cpu_only(self.device) else OverlappingService,
+            "workers": len(device_numbers(self.device)),  # one for each device
             "traffic": {"timeout": self.deadline_s},
             # By default the caller closes its session every 100 calls or 300 seconds, and with it calls in flight.
             "runner_connection": {"max_requests": 10**9, "max_age": 1e9},
@@ -82,8 +88,18 @@ class Runner:
         if bentoml.server_context.service_type == "service":  # in a process of its own
             own = unix_sockets().get(bentoml.server_context.service_name or "")
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
-        self._engine = Engine(graph, device=options.device, threads=options.threads, max_batch=options.max_batch)
-        log.info("%s runs on %s by %s", stored.tag, self._engine.placement.device, self._engine.placement.provider)
+        compute = options.compute or Threads(options.threads, "onnx")
+        self._engine = open_engine(
+            graph,
+            device=options.device,
+            threads=compute,
+            max_batch=options.max_batch,
+            gpu_engine=options.gpu_engine,
+            engines=stored.path.with_name("engines"),
+            worker=bentoml.server_context.worker_index or 1,
+        )
+        placement = self._engine.placement
+        log.info("%s runs on %s by %s in %s", stored.tag, placement.device, placement.provider, placement.precision)
         keep_what_is_there()
 
     @bentoml.api(input_spec=NoInput)
@@ -105,11 +121,12 @@ class Runner:
         """For BentoML's /readyz."""
         return not self._engine.lost
 
-    def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answers = self._engine.run(rows)
+    async def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answers = await self._engine.run(rows)
         if self._engine.lost:
             # Whoever watches the process starts another one, and with it a session on the device. SIGTERM lets the
-            # calls in work be answered.
+            # calls in work be answered: those of a runner's own process, and the requests of an API process that the
+            # runner is in, whose server stops listening, answers what it has and ends as on any SIGTERM.
             log.error("%s answers nothing any more: its process ends, to be started again", self._tag)
             os.kill(os.getpid(), signal.SIGTERM)
         return answers

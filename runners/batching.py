@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from _bentoml_sdk import Service
-from bentoml._internal.marshal.dispatcher import CorkDispatcher, Job, Optimizer
+from bentoml._internal.marshal.dispatcher import CorkDispatcher, Job, NonBlockSema, Optimizer
 
 from runners.app import AppFactory
 from runners.calls import Calls
+from runners.cuda import IN_FLIGHT
 
 
 class PromptOptimizer(Optimizer):
@@ -29,8 +30,8 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
     A call that is cancelled leaves its job in BentoML's queue, which computes it all the same.
     """
 
-    def __init__(self, like: CorkDispatcher[Any, Any]) -> None:
-        """like: BentoML's own, whose settings it takes over."""
+    def __init__(self, like: CorkDispatcher[Any, Any], in_flight: int = 1) -> None:
+        """like: BentoML's own, whose settings it takes over. in_flight: batches that run at a time."""
 
         def fallback() -> Any:
             # BentoML's own takes a cancelled call for one that the queue has dropped, and goes on to answer it.
@@ -42,6 +43,7 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
         super().__init__(
             int(like.max_latency * 1000),
             like.max_batch_size,
+            shared_sema=NonBlockSema(in_flight),
             fallback=fallback,
             get_batch_size=like.get_batch_size,
             batch_dim=like.batch_dim,
@@ -70,6 +72,8 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
 class PromptService(Service[Any]):
     """A BentoML service of such batches, and of bounded calls. For `service_class` of @bentoml.service."""
 
+    in_flight: ClassVar = 1  # batches
+
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.add_asgi_middleware(Calls, routes={each.route for each in self.apis.values() if each.batchable})
@@ -78,5 +82,11 @@ class PromptService(Service[Any]):
         self.inject_config()
         factory = AppFactory(self, is_main=is_main)
         for name, dispatcher in factory.dispatchers.items():
-            factory.dispatchers[name] = PromptDispatcher(dispatcher)
+            factory.dispatchers[name] = PromptDispatcher(dispatcher, self.in_flight)
         return factory()
+
+
+class OverlappingService(PromptService):
+    """One that hands over a batch while the one before it runs: of a GPU, which would wait for it otherwise."""
+
+    in_flight: ClassVar = IN_FLIGHT

@@ -22,10 +22,10 @@ def detector_runner(stored: StoredModel, options: RunnerOptions) -> Any:
             super().__init__(stored, options)
 
         @bentoml.api(**options.batching("detect", stored))
-        def detect(self, canvases: np.ndarray) -> np.ndarray:
+        async def detect(self, canvases: np.ndarray) -> np.ndarray:
             """canvases: uint8 [n, S, S, 3], RGB. Returns float32 [n, K, 15], by falling score: box x1, y1, x2, y2,
             score, then five points x, y, in canvas pixels. NaN for a canvas that could not be run.
             """
-            return self._run(canvases)
+            return await self._run(canvases)
 
     return Detector

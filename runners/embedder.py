@@ -22,10 +22,10 @@ def embedder_runner(stored: StoredModel, options: RunnerOptions) -> Any:
             super().__init__(stored, options)
 
         @bentoml.api(**options.batching("embed", stored))
-        def embed(self, crops: np.ndarray) -> np.ndarray:
+        async def embed(self, crops: np.ndarray) -> np.ndarray:
             """crops: uint8 [n, s, s, 3], RGB, on the model's template. Returns float32 [n, d], L2-normalised; NaN for a
             crop that could not be run.
             """
-            return self._run(crops)
+            return await self._run(crops)
 
     return Embedder

@@ -1,12 +1,15 @@
-"""Runs prepared graphs. The only importer of onnxruntime: providers, sessions, batch buckets, warm-up."""
+"""Runs prepared graphs. The only importer of onnxruntime: devices, providers, sessions."""
 
 import ctypes
+import importlib
 import logging
+import math
+import mmap
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import re
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,9 @@ log = logging.getLogger("facebento.runners")
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-LOST_AFTER = 5  # runs in a row of which no row could be run: a shortage of memory may pass, a lost device does not
+TENSORRT = "TensorrtExecutionProvider"
+
+_PORTABLE = 1  # cudaHostRegisterPortable: for every device and thread
 
 
 def version() -> str:
@@ -43,23 +48,33 @@ def cuda_devices() -> int:
     return count.value
 
 
-def choose_device(device: str) -> str:
-    """`auto`, `cpu`, `cuda` or `cuda:N` -> `cpu` or `cuda:N`.
+def choose_device(device: str, worker: int = 1) -> str:
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `cuda:N,M` -> `cpu` or `cuda:N`.
+
+    worker: which of the processes of a runner it is for, from 1; of several devices they take one each.
 
     Raises DeviceUnavailableError where CUDA is asked for and absent.
     """
-    if device == "cpu":
+    if cpu_only(device):
         return "cpu"
-    devices = cuda_devices()
-    if device == "auto" and devices == 0:
-        return "cpu"
-    index = int(device.partition(":")[2] or 0)
-    if index >= devices:
+    there = cuda_devices()
+    wanted = device_numbers(device)
+    if max(wanted) >= there:
         raise DeviceUnavailableError(
-            f"The device {device} was asked for, and the NVIDIA driver offers {devices or 'none'}. Check nvidia-smi, "
+            f"The device {device} was asked for, and the NVIDIA driver offers {there or 'none'}. Check nvidia-smi, "
             "give the container its GPU, or set FACEBENTO_DEVICE to auto or cpu."
         )
-    return f"cuda:{index}"
+    return f"cuda:{wanted[(worker - 1) % len(wanted)]}"
+
+
+def cpu_only(device: str) -> bool:
+    """Whether what is asked for can only be the CPU, on this host."""
+    return device == "cpu" or (device == "auto" and cuda_devices() == 0)
+
+
+def device_numbers(device: str) -> list[int]:
+    """Of the GPUs that are asked for: 1 and 3 for cuda:1,3, and the first one where no number is told."""
+    return [int(number) for number in (device.partition(":")[2] or "0").split(",")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,118 +83,157 @@ class Placement:
 
     device: str  # cpu, cuda:0, ...
     provider: str  # onnxruntime's name of it
+    precision: str = "fp32"  # of the network: fp32 or fp16
 
 
-class Engine:
-    """One prepared graph: uint8 [n, ...] in, float32 [n, ...] out, the same for every n.
+class Session:
+    """A prepared graph on its device, opened. Thread-safe."""
 
-    On a CPU each row runs alone, on as many threads as told: a batch of eight takes longer than eight single images
-    there, since the activations leave the cache. On a GPU rows run as a batch, padded to one of a few sizes that were
-    all run once before: CUDA tunes its convolutions anew for every shape it meets.
-    """
-
-    def __init__(self, graph: Path | bytes, *, device: str, threads: int, max_batch: int) -> None:
-        """graph: an ONNX file, or what is in it. device: auto, cpu, cuda or cuda:N. threads: rows at a time on a CPU.
-        max_batch: rows at a time on a GPU.
-
-        Raises DeviceUnavailableError.
-        """
-        self._session, self.placement = _open(graph, device)
-        graph_input = self._session.get_inputs()[0]
+    def __init__(self, session: ort.InferenceSession, placement: Placement) -> None:
+        self.placement = placement
+        self._session = session
+        graph_input = session.get_inputs()[0]
         self._input: str = graph_input.name
-        self._row: tuple[int, ...] = tuple(graph_input.shape[1:])
-        self._buckets = buckets(max_batch) if self.placement.provider == CUDA else [1]
-        self._threads = ThreadPoolExecutor(threads, "onnx") if self.placement.provider == CPU else None
-        for size in self._buckets:
-            answers = self._run(np.zeros((size, *self._row), np.uint8))
-        self._failed = np.full((1, *answers.shape[1:]), np.nan, np.float32)
-        self._failed_runs = 0  # in a row, of all their rows
-
-    @property
-    def lost(self) -> bool:
-        """Whether nothing can be run any more. A device that was lost stays lost to this process."""
-        return self._failed_runs >= LOST_AFTER
+        self.row: tuple[int, ...] = tuple(graph_input.shape[1:])
 
     def run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """rows: uint8 [n, ...] with n > 0, in the shape of the graph's input. Returns float32 [n, ...], NaN in the
-        rows that could not be run. Thread-safe.
-        """
-        failures: list[Exception] = []
-        if self._threads is not None:
-            singles = (rows[i : i + 1] for i in range(len(rows)))
-            answers = np.concatenate(list(self._threads.map(partial(self._alone, failures=failures), singles)))
-        else:
-            largest = self._buckets[-1]
-            batches = (rows[i : i + largest] for i in range(0, len(rows), largest))
-            answers = np.concatenate([self._batch(batch, failures) for batch in batches])
-        if failures:
-            log.error("%d of %d rows could not be run: %s", len(failures), len(rows), failures[0])
-        self._failed_runs = self._failed_runs + 1 if len(failures) == len(rows) else 0
+        """rows: uint8 [n, *row], n > 0. Returns float32 [n, ...]. Raises errors of onnxruntime, of no common kind."""
+        answers: NDArray[np.float32] = self._session.run(None, {self._input: rows})[0]
         return answers
 
-    def _batch(self, rows: NDArray[np.uint8], failures: list[Exception]) -> NDArray[np.float32]:
+
+def cpu_session(graph: bytes) -> Session:
+    """graph: what is in an ONNX file. For any number of rows."""
+    return Session(_session(graph, _options(), [CPU]), Placement("cpu", CPU))
+
+
+def cuda_session(graph: bytes, device: str, *, rows: int, precision: str = "fp32") -> Session:
+    """For that many rows at a time, and no other number: onnxruntime keeps the plans of its convolutions for the one
+    shape that it met last, and makes them all anew for another (its issue 23006: 15 times slower).
+
+    device: cuda:N. precision: what the graph's network is in.
+
+    Raises DeviceUnavailableError.
+    """
+    ort.preload_dlls()
+    options = _options()
+    options.add_free_dimension_override_by_name("n", rows)
+    cuda = {
+        "device_id": _number(device),
+        # TF32 would round what convolutions multiply to 10 bits: features made on a GPU and on a CPU would differ.
+        # Without it onnxruntime keeps off the tensor cores altogether, also for halves, which are there for them.
+        "use_tf32": "0" if precision == "fp32" else "1",
+        # By default the arena grows to the next power of two: twice the memory that the sessions of a device need.
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    placement = Placement(device, CUDA, precision)
+    remedy = "Install requirements/serve-cuda.txt, or set FACEBENTO_DEVICE to auto or cpu."
+    return Session(_on_gpu(graph, options, [(CUDA, cuda), CPU], remedy), placement)
+
+
+def tensorrt_session(graph: bytes, device: str, *, rows: int, engines: Path | None, left_out: Sequence[str]) -> Session:
+    """For that many rows at a time, in 16-bit floats. Where there is no engine for this GPU yet, it takes minutes.
+
+    device: cuda:N. engines: a folder for engines, of this graph alone; None: they are built at every start.
+    left_out: types of nodes that TensorRT is to leave to CUDA, in 32 bits.
+
+    Raises DeviceUnavailableError.
+    """
+    remedy = "Install tensorrt-cu13 10 beside requirements/serve-cuda.txt, or set FACEBENTO_GPU_ENGINE to cuda."
+    ort.preload_dlls()
+    try:
+        release = importlib.import_module("tensorrt").__version__  # its libraries are loaded with it
+    except Exception as error:  # what a broken library raises is of many kinds
+        raise DeviceUnavailableError(f"TensorRT was asked for, and could not be loaded: {error}. {remedy}") from error
+    options = _options()
+    # Fixed shapes, since those of a range have to be told for each part that TensorRT takes of the graph.
+    options.add_free_dimension_override_by_name("n", rows)
+    tensorrt = {
+        "device_id": _number(device),
+        "trt_fp16_enable": "1",
+        "trt_op_types_to_exclude": ",".join(left_out),
+        # Where nodes are left out, what is between them is not worth an engine, and is to stay in 32 bits.
+        "trt_min_subgraph_size": "16",
+    }
+    if engines is not None:
+        # onnxruntime calls an engine by its graph and the GPU's architecture. It is good for one size of a batch and
+        # one release of TensorRT, and best on the model of GPU that it was tuned on.
+        key = f"{gpu_name(device)}-tensorrt-{release}-onnxruntime-{version()}"
+        folder = engines / re.sub(r"[^\w.-]+", "-", key) / str(rows)
         try:
-            return self._padded(rows)
-        except Exception as error:  # noqa: BLE001  onnxruntime's own are of many unrelated kinds
-            if len(rows) == 1:
-                failures.append(error)
-                return self._failed
-            # It may have been too large for the memory that is left on the GPU.
-            log.warning("a batch of %d rows could not be run, each is tried alone: %s", len(rows), error)
-            return np.concatenate([self._alone(rows[i : i + 1], failures) for i in range(len(rows))])
-
-    def _alone(self, row: NDArray[np.uint8], failures: list[Exception]) -> NDArray[np.float32]:
-        try:
-            return self._run(row)
-        except Exception as error:  # noqa: BLE001  as above
-            failures.append(error)
-            return self._failed
-
-    def _padded(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = next(bucket for bucket in self._buckets if bucket >= len(rows))
-        padding = np.zeros((size - len(rows), *self._row), np.uint8)
-        return self._run(np.concatenate([rows, padding]) if len(padding) else rows)[: len(rows)]
-
-    def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        output: NDArray[np.float32] = self._session.run(None, {self._input: rows})[0]
-        return output
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            log.warning("TensorRT's engines can't be kept in %s, and are built at every start: %s", folder, error)
+        else:
+            tensorrt |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+            tensorrt |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder.parent)}
+    cuda = {"device_id": _number(device), "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+    session = _on_gpu(graph, options, [(TENSORRT, tensorrt), (CUDA, cuda), CPU], remedy)
+    return Session(session, Placement(device, TENSORRT, "fp16"))
 
 
-def buckets(max_batch: int) -> list[int]:
-    """The batch sizes that are run on a GPU: powers of two up to max_batch, and max_batch itself."""
-    return [*(1 << k for k in range(max_batch.bit_length()) if 1 << k < max_batch), max_batch]
+def gpu_name(device: str) -> str:
+    """What its maker calls a device, cuda:N: NVIDIA H100 80GB HBM3, say."""
+    driver = ctypes.CDLL("libcuda.so.1")
+    handle, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
+    driver.cuInit(0)
+    if driver.cuDeviceGet(ctypes.byref(handle), int(_number(device))) or driver.cuDeviceGetName(name, 256, handle):
+        return "unknown"
+    return name.value.decode(errors="replace")
 
 
-def _open(graph: Path | bytes, device: str) -> tuple[ort.InferenceSession, Placement]:
-    chosen = choose_device(device)
+def pinned(shape: tuple[int, ...], device: str) -> NDArray[np.uint8]:
+    """Memory that a device, cuda:N, reads by itself while the host goes on: uint8 of that shape.
+
+    Where it can't be had, other memory, which the driver copies once more.
+    """
+    buffer = np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
+    try:
+        runtime = ctypes.CDLL(f"libcudart.so.{ort.cuda_version.partition('.')[0]}")
+        pointer, size = ctypes.c_void_p(buffer.ctypes.data), ctypes.c_size_t(buffer.nbytes)
+        failed = runtime.cudaSetDevice(int(_number(device))) or runtime.cudaHostRegister(pointer, size, _PORTABLE)
+        if failed:
+            runtime.cudaGetLastError()  # or onnxruntime would take the error for one of its own
+        else:
+            weakref.finalize(buffer, runtime.cudaHostUnregister, pointer).atexit = False
+    except (OSError, AttributeError) as error:
+        failed = error
+    if failed:
+        log.warning("no memory can be pinned for %s, copies to it take longer: %s", device, failed)
+    return buffer
+
+
+def _number(device: str) -> str:
+    return device.partition(":")[2]
+
+
+def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     # Rows run side by side on threads of the engine: a thread pool inside each run would only fight with them.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if chosen != "cpu":
-        ort.preload_dlls()
-        # TF32 would round what convolutions multiply to 10 bits: features made on a GPU and on a CPU would differ.
-        cuda = (CUDA, {"device_id": chosen.partition(":")[2], "use_tf32": "0"})
-        try:
-            session = _session(graph, options, [cuda, CPU])
-            # Where a CUDA library is missing or does not fit the driver, onnxruntime takes the CPU without a word.
-            if session.get_providers()[0] == CUDA:
-                return session, Placement(chosen, CUDA)
-            reason = "its libraries are missing or do not fit the driver (onnxruntime's log has more)"
-        except Exception as error:  # noqa: BLE001  onnxruntime's own are of many unrelated kinds
-            reason = str(error)
-        if device != "auto":
-            raise DeviceUnavailableError(
-                f"The device {device} was asked for, and CUDA could not be loaded: {reason}. Install "
-                "requirements/serve-cuda.txt, or set FACEBENTO_DEVICE to auto or cpu."
-            )
-        log.warning("There is an NVIDIA GPU, and CUDA could not be loaded: %s. Running on the CPU.", reason)
-    return _session(graph, options, [CPU]), Placement("cpu", CPU)
+    return options
+
+
+def _on_gpu(
+    graph: bytes, options: ort.SessionOptions, providers: Sequence[str | tuple[str, Mapping[str, str]]], remedy: str
+) -> ort.InferenceSession:
+    wanted = providers[0][0]
+    try:
+        session = _session(graph, options, providers)
+        # Where a library is missing or does not fit the driver, onnxruntime takes the next provider without a word.
+        if session.get_providers()[0] == wanted:
+            return session
+        reason = "its libraries are missing or do not fit the driver (onnxruntime's log has more)"
+    except Exception as error:  # noqa: BLE001  onnxruntime's own are of many unrelated kinds
+        reason = str(error)
+    name = "TensorRT" if wanted == TENSORRT else "CUDA"
+    raise DeviceUnavailableError(f"{name} was asked for, and could not be loaded: {reason}. {remedy}")
 
 
 def _session(
-    graph: Path | bytes, options: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[str, str]]]
+    graph: bytes, options: ort.SessionOptions, providers: Sequence[str | tuple[str, Mapping[str, str]]]
 ) -> ort.InferenceSession:
     # enable_fallback: a session that fails on the GPU would go on, without a word, on the CPU.
     return ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)

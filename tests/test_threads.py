@@ -30,6 +30,16 @@ def test_as_many_work_at_a_time_as_there_are_threads() -> None:
     asyncio.run(scenario())
 
 
+def test_one_event_loop_after_another_can_use_them() -> None:
+    threads = Threads(1, "test")
+
+    async def scenario() -> None:
+        assert await asyncio.gather(*(threads.run(int, text) for text in "123")) == [1, 2, 3]
+
+    asyncio.run(scenario())
+    asyncio.run(scenario())
+
+
 def test_what_is_cancelled_while_it_waits_is_let_go_of() -> None:
     async def scenario() -> None:
         threads = Threads(1, "test")

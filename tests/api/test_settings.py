@@ -129,6 +129,8 @@ def test_a_file_without_a_key_in_it_is_named(empty_folder: Path, monkeypatch: py
         ("DEVICE", "gpu"),
         ("DEVICE", "cuda:"),
         ("DEVICE", "cuda:-1"),
+        ("DEVICE", "cuda:0,"),
+        ("GPU_ENGINE", "cuda-fp8"),
         ("THREADS", "0"),
         ("THREADS", "many"),
         ("DECODE_THREADS", "257"),
@@ -154,7 +156,7 @@ def test_a_wrong_value_is_told_by_its_variable(name: str, value: str, monkeypatc
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("value", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+@pytest.mark.parametrize("value", ["auto", "cpu", "cuda", "cuda:0", "cuda:12", "cuda:0,1", "cuda:2,10,0"])
 def test_devices_that_may_be_asked_for(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEBENTO_DEVICE", value)
     assert settings.load().device == value

@@ -9,7 +9,7 @@ import pytest
 
 from api.settings import Settings
 from models.catalog import catalog
-from runners.onnx import buckets
+from runners.cuda import buckets
 from tests.models import originals
 
 Floats = npt.NDArray[np.float32]

@@ -13,7 +13,7 @@ from models.catalog import ModelDescription
 from models.check import LARGEST, check_batches
 from models.errors import BatchMismatchError, GraphMismatchError
 from models.prepare import prepare
-from runners.onnx import buckets
+from runners.cuda import buckets
 
 batches_tried = check._batches
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import numpy as np
 import pytest
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
+from numpy.typing import NDArray
 
 from models import store
 from models.catalog import describe
@@ -18,6 +20,7 @@ from runners.base import NAMES, Runner, RunnerOptions, before_start
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
 from runners.errors import DeviceUnavailableError
+from threads import Threads
 
 OPTIONS = RunnerOptions(device="cpu", threads=2, max_batch=16, deadline_s=12.5)
 
@@ -116,14 +119,14 @@ class Failing:
     def lost(self) -> bool:
         return self._left <= 0
 
-    def run(self, rows: Any) -> Any:
+    async def run(self, rows: Any) -> Any:
         self._left -= 1
         return rows
 
 
 def test_a_runner_whose_device_is_lost_says_so_and_ends(damaged: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Sound(damaged.description, damaged.path, damaged.tag, damaged.prepared_sha256)
-    monkeypatch.setattr("runners.base.Engine", lambda *_, **__: Failing(2))
+    monkeypatch.setattr("runners.base.open_engine", lambda *_, **__: Failing(2))
     ended: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda *told: ended.append(told))
     runner = Runner(whole, OPTIONS)
@@ -132,17 +135,74 @@ def test_a_runner_whose_device_is_lost_says_so_and_ends(damaged: StoredModel, mo
         return await runner.__is_alive__(), await runner.__is_ready__()
 
     rows = np.zeros((1, 2), np.uint8)
-    assert runner._run(rows).tolist() == [[0, 0]]
+    assert asyncio.run(runner._run(rows)).tolist() == [[0, 0]]
     assert asyncio.run(told()) == (True, True)
     assert asyncio.run(runner.placement())["device"] == "cuda:0"
     assert ended == []
-    assert runner._run(rows).tolist() == [[0, 0]]
+    assert asyncio.run(runner._run(rows)).tolist() == [[0, 0]]
     assert asyncio.run(told()) == (False, False)
     with pytest.raises(ServiceUnavailable):
         asyncio.run(runner.placement())
     assert ended == [(os.getpid(), signal.SIGTERM)]
 
 
+def test_a_gpu_is_handed_a_batch_while_another_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "cuda_devices", lambda: 1)
+    batches = {
+        device: replace(OPTIONS, device=device).service["service_class"].in_flight for device in ("cpu", "auto", "cuda")
+    }
+    assert batches == {"cpu": 1, "auto": 2, "cuda": 2}
+    monkeypatch.setattr(onnx, "cuda_devices", lambda: 0)
+    assert replace(OPTIONS, device="auto").service["service_class"].in_flight == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "workers"), [("cpu", 1), ("auto", 1), ("cuda", 1), ("cuda:3", 1), ("cuda:0,2", 2), ("cuda:2,0,1", 3)]
+)
+def test_a_runner_has_a_process_for_each_device(device: str, workers: int) -> None:
+    assert replace(OPTIONS, device=device).service["workers"] == workers
+
+
+def test_each_process_of_a_runner_opens_its_own_device(damaged: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Sound(damaged.description, damaged.path, damaged.tag, damaged.prepared_sha256)
+    asked: list[Any] = []
+
+    def opened(graph: bytes, **told: Any) -> Failing:
+        assert graph == b""
+        asked.append((told["device"], told["worker"], told["gpu_engine"], told["engines"]))
+        return Failing(1)
+
+    monkeypatch.setattr("runners.base.open_engine", opened)
+    options = replace(OPTIONS, device="cuda:0,1", gpu_engine="tensorrt")
+    engines = damaged.path.parent / "engines"
+    for index in (None, 1, 2):
+        monkeypatch.setattr(bentoml.server_context, "worker_index", index)
+        Runner(whole, options)
+    assert asked == [("cuda:0,1", worker, "tensorrt", engines) for worker in (1, 1, 2)]
+
+
 def test_the_runners_go_by_the_names_that_stopping_knows_them_by() -> None:
     stored = store.find("centerface"), store.find("dlib-resnet-v1")
     assert {detector_runner(stored[0], OPTIONS).name, embedder_runner(stored[1], OPTIONS).name} == NAMES
+
+
+def test_a_runner_in_the_process_of_its_caller_is_called_without_a_server(astronaut: NDArray[np.uint8]) -> None:
+    """As BentoML's Dependency.get makes it where no process of the runner's own was started."""
+    threads = Threads(2, "test")
+    options = replace(OPTIONS, compute=threads)
+    detector = detector_runner(store.find("centerface"), options)()
+    embedder = embedder_runner(store.find("dlib-resnet-v1"), options)()
+
+    async def scenario() -> None:
+        canvases = np.zeros((3, 640, 640, 3), np.uint8)
+        canvases[1:, :512, :512] = astronaut
+        candidates = await detector.to_async.detect(canvases)
+        assert candidates.shape == (3, 1024, 15)
+        assert (candidates[:, 0, 4] > 0.5).tolist() == [False, True, True]
+        embeddings = await embedder.to_async.embed(np.zeros((1, 150, 150, 3), np.uint8))
+        assert np.linalg.norm(embeddings, axis=1) == pytest.approx([1])
+        assert (await embedder.to_async.placement())["device"] == "cpu"
+
+    asyncio.run(scenario())
+    # What it ran on are the threads that it was lent.
+    assert [engine._engine._threads for engine in (detector, embedder)] == [threads, threads]

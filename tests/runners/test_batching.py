@@ -9,7 +9,7 @@ from bentoml._internal.marshal.dispatcher import CorkDispatcher, Optimizer
 
 from models import store
 from runners.base import RunnerOptions
-from runners.batching import PromptDispatcher, PromptOptimizer
+from runners.batching import OverlappingService, PromptDispatcher, PromptOptimizer, PromptService
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
 
@@ -77,6 +77,51 @@ def test_a_queue_that_nobody_waits_for_makes_no_batch() -> None:
 
     asyncio.run(scenario())
     assert batches == [("first",), ("last",)]
+
+
+def test_as_many_batches_run_at_a_time_as_it_is_told() -> None:
+    begun: list[Sequence[str]] = []
+
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def answer(batch: Sequence[str]) -> Sequence[str]:
+            begun.append(batch)
+            await go.wait()
+            return batch
+
+        like: CorkDispatcher[str, str] = CorkDispatcher(300_000, 1, fallback=str, get_batch_size=lambda _: 1)
+        dispatcher = PromptDispatcher(like, in_flight=2)
+        call = dispatcher(answer)
+        calls = [asyncio.create_task(call(each)) for each in ("first", "second", "third")]
+        async with asyncio.timeout(30):
+            while len(begun) < 2:  # noqa: ASYNC110  there is no event to wait for
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)
+            assert begun == [("first",), ("second",)]
+            go.set()
+            assert await asyncio.gather(*calls) == ["first", "second", "third"]
+        dispatcher.shutdown()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("service", "in_flight"), [(PromptService, 1), (OverlappingService, 2)])
+def test_a_service_tells_its_dispatchers_how_many_batches(
+    service: type[PromptService], in_flight: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    init = PromptDispatcher.__init__
+
+    def noted(self: PromptDispatcher, like: Any, batches: int) -> None:
+        told.append(batches)
+        init(self, like, batches)
+
+    monkeypatch.setattr(PromptDispatcher, "__init__", noted)
+    monkeypatch.setattr("runners.base.PromptService", service)
+    options = RunnerOptions(device="cpu", threads=1, max_batch=4, deadline_s=30)
+    detector_runner(store.find("centerface"), options).to_asgi(is_main=False)
+    assert told == [in_flight]
 
 
 def test_both_runners_batch_that_way(monkeypatch: pytest.MonkeyPatch) -> None:
