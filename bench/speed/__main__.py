@@ -61,11 +61,11 @@ def main() -> None:
         measure(plan, given.only)
     except (wrk.LoadError, OtherWorkError) as error:
         failed = f"Error: {error}"
-    print(plan.results.text())
     if given.output is not None:
         keep(plan.results, given.output)
     if given.json is not None:
         keep_json(plan.results, given.json)
+    print(plan.results.text())
     sys.exit(failed)
 
 
