@@ -1,6 +1,8 @@
 """The service against the ceiling, and one client against no server: in turns, so that both see the same machine."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from bench.speed.figures import Spread, against_neighbours
 from bench.speed.pictures import body, one_face
@@ -8,6 +10,8 @@ from bench.speed.results import Cell, Rows, Table
 from bench.speed.run import Run
 from bench.speed.service import JOBS, Job, Loaded, Service
 from bench.usage import OthersMeter
+
+T = TypeVar("T")
 
 CLIENTS = 16
 ALONE = 0.5  # of the seconds: latencies of one client need fewer
@@ -30,9 +34,7 @@ def against_ceiling(run: Run) -> None:
         def loaded(service: Service, job: Job = job) -> Loaded:
             return service.load(job, body(picture), clients=CLIENTS, seconds=run.seconds)
 
-        others = OthersMeter()
-        between, measured = _in_turns(run, ceiling, loaded)
-        elsewhere = others.cores()
+        between, measured, others = _in_turns(run, ceiling, loaded)
         values = {service.name: [each.rate for each in of] for service, of in measured.items()}
         ratios = _ratios(run, values, between)
         for service, of in measured.items():
@@ -43,12 +45,19 @@ def against_ceiling(run: Run) -> None:
             report.at_least(part, "of the ceiling, median", ratio.median, wanted)
             report.at_most(part, "p99 over p50, median", tail.median, WANTED_P99_OVER_P50)
             rates = Spread.of(values[service.name])
-            told: list[Cell] = [Spread.of(between).text(1), rates.text(1), ratio.text(), tail.text(), elsewhere]
+            told: list[Cell] = [
+                Spread.of(between).text(1),
+                rates.text(1),
+                ratio.text(),
+                tail.text(),
+                Spread.of(others).text(),
+            ]
             rows.append([job.name, service.name, *told])
-        run.results.rounds[f"ceiling, {job.name}"] = {"ceiling": between, "service": values, "ratio": ratios}
+        rounds = {"ceiling": between, "service": values, "ratio": ratios, "others": others}
+        run.results.rounds[f"ceiling, {job.name}"] = rounds
     columns = ["job", "settings", "ceiling /s", "service /s", "service / ceiling", "p99 / p50", "others, cores"]
     title = f"{CLIENTS} clients against the ceiling: median (least to most) of {run.rounds} rounds"
-    note = "others, cores: what the machine did besides, all the while. It disturbs the figures."
+    note = "others, cores: what the machine did besides, which disturbs the figures."
     run.results.add(Table("ceiling", title, columns, rows, note))
 
 
@@ -65,7 +74,7 @@ def alone(run: Run) -> None:
         def loaded(service: Service, job: Job = job) -> Loaded:
             return service.load(job, body(picture), clients=1, seconds=seconds)
 
-        between, measured = _in_turns(run, local, loaded)
+        between, measured, _ = _in_turns(run, local, loaded)
         values = {service.name: [each.ms(50) for each in of] for service, of in measured.items()}
         ratios = _ratios(run, values, between)
         for service in run.services:
@@ -82,15 +91,23 @@ def alone(run: Run) -> None:
 
 def _in_turns(
     run: Run, ceiling: Callable[[], float], loaded: Callable[[Service], Loaded]
-) -> tuple[list[float], dict[Service, list[Loaded]]]:
-    """ceiling, service, ceiling, service, ..., ceiling."""
-    between = [ceiling()]
+) -> tuple[list[float], dict[Service, list[Loaded]], list[float]]:
+    """ceiling, service, ceiling, service, ..., ceiling; and the cores that others took in each of these, in order."""
+    others = []
+
+    def watched(measure: Callable[[], T]) -> T:
+        meter = OthersMeter()
+        value = measure()
+        others.append(meter.cores())
+        return value
+
+    between = [watched(ceiling)]
     measured: dict[Service, list[Loaded]] = {service: [] for service in run.services}
     for _ in range(run.rounds):
         for service in run.services:
-            measured[service].append(loaded(service))
-            between.append(ceiling())
-    return between, measured
+            measured[service].append(watched(partial(loaded, service)))
+            between.append(watched(ceiling))
+    return between, measured, others
 
 
 def _ratios(run: Run, values: dict[str, list[float]], between: list[float]) -> dict[str, list[float]]:
