@@ -89,8 +89,8 @@ class Pipeline:
         embed_here: Callable[[Rows], Rows] | None = None,
     ) -> None:
         """detect, embed: the runners' methods, batch in, batch out. detect_here, embed_here: the same for a thread of
-        this process, where the runners live in it and compute on the CPU. threads: on these pictures are decoded, scaled
-        and cut, all of which holds the interpreter only briefly.
+        this process, where the runners live in it and compute on the CPU. threads: on these, pictures are decoded,
+        scaled and cut, all of which holds the interpreter only briefly.
 
         Raises TypeError for a model of the other role.
         """

@@ -38,7 +38,7 @@ from faces.looks import (
 from memory import Hold, ImageMemory
 from models.catalog import DetectorSpec
 from runners.errors import RunnerBusyError, RunnerUnavailableError
-from runners.step import Rows
+from runners.step import Rows, Step
 from stages import stage
 from threads import Threads
 

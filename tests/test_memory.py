@@ -174,7 +174,7 @@ def test_what_is_cancelled_before_its_thread_is_free_does_not_begin(threads: Thr
     async def scenario() -> None:
         memory = ImageMemory(10)
         busy = threading.Event()
-        await threads.start(partial(busy.wait, 10))
+        threads.start(partial(busy.wait, 10))
         begun: list[int] = []
 
         async def request() -> None:

@@ -19,6 +19,7 @@ from faces.templates import ARCFACE_TEMPLATE
 from models.catalog import describe
 from pipeline import Pipeline
 from runners.errors import RunnerUnavailableError
+from runners.step import Step
 from search import SearchOptions
 from threads import Threads
 
@@ -411,7 +412,7 @@ def test_pictures_wait_for_memory_and_not_for_each_others_answers(runners: Runne
         return await Runners.detect(runners, canvases)
 
     async def scenario() -> None:
-        pipeline._search._detect = detect
+        pipeline._search._detect = Step("detect", detect, None, pipeline._threads)
         tasks = [
             asyncio.create_task(pipeline.embed_largest(Upload(photo((width, height), ONE, "PNG")))) for _ in range(4)
         ]

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image
 
 from faces.detection import Face, Order
 from faces.image import Picture
+from faces.looks import whole
 from models.catalog import ModelDescription, describe
 from pipeline import Pipeline
 from runners.errors import RunnerBusyError, RunnerUnavailableError
@@ -337,7 +338,7 @@ def test_parts_of_faces_are_left_out_where_tiles_were_looked_at(
 
 def test_of_each_canvas_only_what_suppression_leaves_is_kept(runners: RedSquares) -> None:
     search = runners.pipeline()._search
-    look, _ = search.whole(Picture(np.zeros((900, 1200, 3), np.uint8), 1200, 900))
+    look = whole(Picture(np.zeros((900, 1200, 3), np.uint8), 1200, 900), 640)
     [rows] = search._read(np.repeat(runners._rows(_canvas_with_a_square()), 50, axis=0)[None], look.views)
     assert len(rows) == 1
 

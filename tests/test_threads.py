@@ -19,13 +19,13 @@ def test_as_many_work_at_a_time_as_there_are_threads() -> None:
     async def scenario() -> None:
         threads = Threads(2, "test")
         go_on = threading.Event()
-        begun = [await threads.start(lambda: go_on.wait(10)) for _ in range(2)]
+        begun = [threads.start(lambda: go_on.wait(10)) for _ in range(2)]
         third = asyncio.create_task(threads.run(threading.get_native_id))
         await asyncio.sleep(0.05)
         assert not third.done()
         go_on.set()
         assert await third != threading.get_native_id()
-        await asyncio.gather(*begun)
+        await asyncio.gather(*(each.done for each in begun))
 
     asyncio.run(scenario())
 
@@ -44,7 +44,7 @@ def test_what_is_cancelled_while_it_waits_is_let_go_of() -> None:
     async def scenario() -> None:
         threads = Threads(1, "test")
         go_on = threading.Event()
-        busy = await threads.start(lambda: go_on.wait(10))
+        busy = threads.start(lambda: go_on.wait(10))
         upload = Upload()
         seen = weakref.ref(upload)
         waiting = asyncio.create_task(threads.run(upload.read))
@@ -56,7 +56,7 @@ def test_what_is_cancelled_while_it_waits_is_let_go_of() -> None:
         gc.collect()
         assert seen() is None
         go_on.set()
-        await busy
+        await busy.done
         assert await threads.run(int) == 0
 
     asyncio.run(scenario())

@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from api.settings import Settings
 from bench import report
@@ -26,6 +27,7 @@ from bench.speed.start import starts
 from bench.speed.warm_up import OtherWorkError, same_work, warm_up
 from models import store
 from models.errors import ModelError
+from runners.opening import GpuEngine
 
 # While no server runs, and then while all of them do.
 UNSERVED: Mapping[str, Sequence[Callable[[Plan], None]]] = {
@@ -81,6 +83,7 @@ def planned(given: argparse.Namespace) -> Plan:
         rounds=given.rounds or (1 if given.quick else 5),
         seconds=given.seconds or (2 if given.quick else 8),
         clients=given.clients,
+        gpu_engines=given.gpu_engines,
         quick=given.quick,
     )
 
@@ -129,6 +132,13 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--detector", default="centerface", metavar="ID", help="one of the store (centerface)")
     parser.add_argument("--embedder", default="dlib-resnet-v1", metavar="ID", help="one of the store (dlib-resnet-v1)")
     parser.add_argument(
+        "--gpu-engines",
+        type=_gpu_engines,
+        default=["cuda", "cuda-fp16"],
+        metavar="ENGINE,...",
+        help="that the sections engines and network measure on a GPU: cuda, cuda-fp16, tensorrt (the first two)",
+    )
+    parser.add_argument(
         "--set",
         type=_variant,
         action="append",
@@ -152,6 +162,13 @@ def _sections(text: str) -> list[str]:
     names = text.split(",")
     if unknown := set(names) - set(SECTIONS):
         raise argparse.ArgumentTypeError(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    return names
+
+
+def _gpu_engines(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(get_args(GpuEngine)):
+        raise argparse.ArgumentTypeError(f"no GPU engine {', '.join(sorted(unknown))}")
     return names
 
 

@@ -73,8 +73,8 @@ _CURVES: dict[str, Callable[[Table, Figure], None]] = {
     "clients": _curves("clients", ["job", "settings"], ["service /s", "ceiling /s"], ["p50 ms", "p99 ms"]),
     "faces": _curves("faces", ["settings"], ["pictures /s", "faces /s"], ["p50 ms", "p99 ms"]),
     "sizes": _curves("side", ["settings"], ["service /s", "ceiling /s"], ["p50 ms", "p99 ms"]),
-    "engines": _curves("batch", ["model"], ["rows /s", "rows /s, two in flight"], ["ms a batch"]),
-    "network": _curves("batch", ["model"], ["rows /s", "rows /s, two in flight"], ["ms a batch"]),
+    "engines": _curves("batch", ["model", "engine"], ["rows /s", "rows /s, two in flight"], ["ms a batch"]),
+    "network": _curves("batch", ["model", "engine"], ["rows /s", "rows /s, two in flight"], ["ms a batch"]),
     "device": _curves("clients", ["job", "settings"], ["service /s", "decoding /s"], ["p50 ms", "p99 ms"]),
     "stages": _stages,
 }

@@ -6,33 +6,47 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from models.prepare import CORE
+from models.rows import ROWS
+
 SIDE: Final = 112
-PRECISIONS: Final = ("fp32", "fp16")
 _BLOCKS: Final = ((64, 3), (128, 4), (256, 14), (512, 3))  # channels, blocks; the first of each halves the side
 _DIMENSIONS: Final = 512
 _OPSET: Final = 17
 
 
-def graph(precision: str) -> bytes:
-    """uint8 [n, 112, 112, 3] -> float32 [n, 512], of length 1. precision: of all between, fp32 or fp16."""
-    model = _Builder(np.dtype(np.float16 if precision == "fp16" else np.float32)).model()
-    return bytes(model.SerializeToString())
+def graph() -> bytes:
+    """As models.prepare leaves one: uint8 [n, 112, 112, 3] -> float32 [n, 512], of length 1."""
+    return bytes(_Builder().model().SerializeToString())
 
 
 class _Builder:
     """As of InsightFace's arcface_torch, backbones/iresnet.py: no published weights, only the layers' shapes."""
 
-    def __init__(self, dtype: "np.dtype[np.floating]") -> None:
-        self._dtype = dtype
+    def __init__(self) -> None:
         self._rng = np.random.default_rng(50)
         self._nodes: list[NodeProto] = []
         self._weights: list[TensorProto] = []
+        self._prefix = ""  # of what a node answers: CORE, where the node is of the network
 
     def model(self) -> ModelProto:
-        kind = helper.np_dtype_to_tensor_dtype(self._dtype)
-        x = self._node("Cast", "pixels", to=kind)
+        x = self._node("Cast", "pixels", to=TensorProto.FLOAT)
         x = self._node("Transpose", x, perm=[0, 3, 1, 2])
         x = self._node("Mul", self._node("Sub", x, self._weight(np.array(127.5))), self._weight(np.array(1 / 127.5)))
+        self._prefix = CORE
+        x = self._network(x)
+        self._prefix = ""
+        x = self._node("LpNormalization", x, axis=1, p=2)
+        built = helper.make_graph(
+            self._nodes,
+            "resnet50",
+            [helper.make_tensor_value_info("pixels", TensorProto.UINT8, [ROWS, SIDE, SIDE, 3])],
+            [helper.make_tensor_value_info(x, TensorProto.FLOAT, [ROWS, _DIMENSIONS])],
+            self._weights,
+        )
+        return helper.make_model(built, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+
+    def _network(self, x: str) -> str:
         channels = _BLOCKS[0][0]
         x = self._prelu(self._conv(x, 3, channels, 3), channels)
         for wide, blocks in _BLOCKS:
@@ -41,16 +55,7 @@ class _Builder:
                 channels = wide
         x = self._node("Flatten", self._norm(x, channels))
         inputs = channels * (SIDE >> len(_BLOCKS)) ** 2
-        x = self._node("Gemm", x, self._normal(inputs, _DIMENSIONS, fan=inputs), self._weight(np.zeros(_DIMENSIONS)))
-        x = self._node("LpNormalization", self._node("Cast", x, to=TensorProto.FLOAT), axis=1, p=2)
-        built = helper.make_graph(
-            self._nodes,
-            "resnet50",
-            [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", SIDE, SIDE, 3])],
-            [helper.make_tensor_value_info(x, TensorProto.FLOAT, ["n", _DIMENSIONS])],
-            self._weights,
-        )
-        return helper.make_model(built, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+        return self._node("Gemm", x, self._normal(inputs, _DIMENSIONS, fan=inputs), self._weight(np.zeros(_DIMENSIONS)))
 
     def _block(self, x: str, channels: int, wide: int, stride: int) -> str:
         """Normalised, 3 x 3, PReLU, 3 x 3, and the way around them. What follows a convolution is folded into it."""
@@ -77,10 +82,10 @@ class _Builder:
 
     def _weight(self, values: NDArray[np.floating]) -> str:
         name = f"w{len(self._weights)}"
-        self._weights.append(numpy_helper.from_array(np.asarray(values, self._dtype), name))
+        self._weights.append(numpy_helper.from_array(np.asarray(values, np.float32), name))
         return name
 
     def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        name = f"x{len(self._nodes)}"
+        name = f"{self._prefix}x{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name

@@ -7,6 +7,7 @@ from bench.speed.ceiling import Ceiling
 from bench.speed.results import Results
 from bench.speed.service import Service
 from bench.speed.work import Prepared
+from runners.opening import GpuEngine
 
 Variants = Mapping[str, Mapping[str, str]]  # name -> settings of the service
 
@@ -23,6 +24,7 @@ class Plan:
     rounds: int
     seconds: float  # of one measurement
     clients: Sequence[int]  # of the curve over clients
+    gpu_engines: Sequence[GpuEngine]  # that are measured where there is a GPU
     quick: bool
 
     def sizes(self, sizes: Sequence[int]) -> Sequence[int]:

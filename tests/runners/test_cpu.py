@@ -85,13 +85,13 @@ def test_two_engines_and_other_work_share_the_threads(gated: Gated) -> None:
         threads = Threads(2, "test")
         first, second = engine_of(gated, threads), engine_of(gated, threads)
         gated.together = gated.most = 0
-        decoding = await threads.start(lambda: gated.run(marked(9)))
+        decoding = threads.start(lambda: gated.run(marked(9)))
         calls = asyncio.gather(first.run(marked(1, 2, 3)), second.run(marked(4)))
         await until_begun(gated, 2)
         await asyncio.sleep(0.05)
         gated.let_go(5)
         assert [answer[:, 0].tolist() for answer in await calls] == [[1, 2, 3], [4]]
-        await decoding
+        await decoding.done
 
     asyncio.run(scenario())
     assert sorted(gated.begun) == [1, 2, 3, 4, 9]
@@ -119,9 +119,9 @@ def test_a_lone_row_is_handed_over_once_and_its_answer_not_copied(
     handed: list[object] = []
     start = Threads.start
 
-    async def counted(self: Threads, work: Any) -> Any:
+    def counted(self: Threads, work: Any) -> Any:
         handed.append(work)
-        return await start(self, work)
+        return start(self, work)
 
     monkeypatch.setattr(Threads, "start", counted)
     monkeypatch.setattr(np, "concatenate", lambda _: pytest.fail("copied"))

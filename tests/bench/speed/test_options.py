@@ -20,6 +20,7 @@ def test_settings_may_be_given_several_times() -> None:
         (["--set", "FACEBENTO_WORKERS"], "NAME=VALUE"),
         (["--only", "clients,sizs"], "no section sizs"),
         (["--clients", "1,x"], "invalid"),
+        (["--gpu-engines", "cuda,fp8"], "no GPU engine fp8"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
