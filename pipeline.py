@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from faces.alignment import align, realign, reduction_for
 from faces.detection import Face, Order
@@ -14,11 +14,11 @@ from faces.errors import ImageWrongSizeError, blamed_on
 from faces.feature import Embedding, cosine_similarity, usable
 from faces.feature import decode as decode_feature
 from faces.feature import encode as encode_feature
-from faces.image import Header, Picture, read_header
-from faces.image import decode as decode_image
+from faces.image import Picture
 from faces.templates import ARCFACE_SIZE
 from memory import Hold, ImageMemory
 from models.catalog import ModelDescription
+from opening import LargerError, Opener, Opening, Upload
 from runners.errors import RunnerUnavailableError
 from runners.step import Rows, Step
 from search import Scene, Search, SearchOptions
@@ -29,21 +29,9 @@ log = logging.getLogger("facebento.pipeline")
 
 T = TypeVar("T")
 
-# Pixels that a reduced picture has left for each of the canvas, across and down. With one, the detector sees a sharper
-# picture than of the full one, and large faces move by up to two pixels of the canvas; with two by half a pixel.
-SEEN_PER_CANVAS: Final = 2
 CROPS_AT_ONCE: Final = 64
 # Of all memory of images, what is held for one before its header is read: 32 MB by default, 4 megapixels.
 ORDINARY_SHARE: Final = 24
-
-
-class Upload(Protocol):
-    """What a client sent in one field of a request."""
-
-    @property
-    def field(self) -> str: ...
-
-    def read(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +42,6 @@ class Comparison:
 
 # The faces that are to be cut out of a picture decoded anew: by the upload's number and the reduction.
 Finer = dict[tuple[int, int], list[Face]]
-
-
-@dataclass(slots=True)
-class _Opening:
-    upload: Upload
-    bytes: int  # of memory: what is held for it before it is open, or what it needs then, or what it keeps after that
-    keep: bool  # whether the picture is needed when it has been looked at
-    picture: Picture | None = None
-
-
-class _LargerError(Exception):
-    """A picture takes more memory than is held for it."""
 
 
 class Pipeline:
@@ -97,12 +73,11 @@ class Pipeline:
         if detector.detector is None or embedder.embedder is None:
             raise TypeError(f"{detector.id} must be a detector, and {embedder.id} an embedder")
         self._embed_step = Step("embed", embed, embed_here, threads)
-        self._canvas_size = detector.input.size
         self._crop_size = embedder.input.size
         self._embedder = embedder.embedder
         self._fingerprint = bytes.fromhex(embedder.fingerprint)
         self._mapping = self._embedder.mapping
-        self._max_pixels = max_pixels
+        self._opener = Opener(max_pixels=max_pixels, canvas_size=detector.input.size)
         # Twice: as a message to the runner they are copied.
         self._crop_bytes = 2 * 3 * self._crop_size**2
         self.memory = ImageMemory(max_image_memory_bytes)
@@ -111,7 +86,7 @@ class Pipeline:
         self._search = Search(
             Step("detect", detect, detect_here, threads),
             detector.detector,
-            self._canvas_size,
+            detector.input.size,
             search,
             threads=threads,
             memory=self.memory,
@@ -173,16 +148,17 @@ class Pipeline:
         budgets = [self._ordinary_bytes] * len(uploads)
         while True:
             async with self.memory.hold(sum(budgets) + looks_bytes + crops_bytes) as held:
-                openings = [_Opening(*each, keep=crops > 0) for each in zip(uploads, budgets, strict=True)]
+                openings = [
+                    Opening(self._opener, upload, budget, keep=crops > 0)
+                    for upload, budget in zip(uploads, budgets, strict=True)
+                ]
 
-                def shown(openings: Sequence[_Opening] = openings, held: Hold = held) -> None:
+                def shown(openings: Sequence[Opening] = openings, held: Hold = held) -> None:
                     held.shrink(sum(each.bytes for each in openings) + looks_bytes + crops_bytes)
 
                 try:
-                    scenes = await _all(
-                        self._search.first(held, partial(self._open, each), shown=shown) for each in openings
-                    )
-                except _LargerError:
+                    scenes = await _all(self._search.first(held, each.open, shown=shown) for each in openings)
+                except LargerError:
                     budgets = [each.bytes for each in openings]
                     continue
                 pictures = [each.picture for each in openings if each.picture is not None]
@@ -198,7 +174,7 @@ class Pipeline:
         searched = [
             scene
             if self._search.done(scene, order, limit)
-            else await self._search.closer(scene, partial(self._decode, upload, 1))
+            else await self._search.closer(scene, partial(self._opener.picture, upload, 1))
             for upload, scene in zip(uploads, scenes, strict=True)
         ]
         found(sum(len(scene.faces) for scene in searched))
@@ -232,7 +208,7 @@ class Pipeline:
             header = scenes[number].header
             crops_bytes = min(len(faces), CROPS_AT_ONCE) * self._crop_bytes
             async with self.memory.hold(header.peak_bytes(reduction) + crops_bytes) as held:
-                decode = partial(self._decode, uploads[number], reduction)
+                decode = partial(self._opener.picture, uploads[number], reduction)
                 picture = await held.in_thread(self._threads, decode)
                 held.shrink(picture.pixels.nbytes + crops_bytes)
                 embeddings |= await self._embed_faces(held, [(picture, face) for face in faces])
@@ -269,27 +245,9 @@ class Pipeline:
             found |= zip((face for _, face in batch), embeddings, strict=True)
         return found
 
-    def _open(self, opening: "_Opening") -> tuple[Header, Picture]:
-        """On a thread. Raises _LargerError where it takes more memory than is held for it."""
-        header = self._read_header(opening.upload)
-        reduction = header.reduction(SEEN_PER_CANVAS * self._canvas_size)
-        if header.peak_bytes(reduction) > opening.bytes:
-            opening.bytes = header.peak_bytes(reduction)
-            raise _LargerError
-        picture = self._decode(opening.upload, reduction)
-        opening.bytes = 0
-        if opening.keep:
-            opening.picture = picture
-            opening.bytes = picture.pixels.nbytes
-        return header, picture
-
-    def _read_header(self, upload: Upload) -> Header:
-        with stage("decode"), blamed_on(upload.field):
-            return read_header(upload.read(), max_pixels=self._max_pixels)
-
     def _read_crop(self, upload: Upload) -> tuple[Rows, None]:
         """A crop that is aligned already, as the embedder takes it. On a thread."""
-        header = self._read_header(upload)
+        header = self._opener.header(upload)
         if (header.width, header.height) != (ARCFACE_SIZE, ARCFACE_SIZE):
             wrong = ImageWrongSizeError(
                 f"The image has {header.width} x {header.height} pixels. Send a face aligned to ArcFace's template, "
@@ -297,13 +255,9 @@ class Pipeline:
             )
             wrong.field = upload.field
             raise wrong
-        picture = self._decode(upload, 1)
+        picture = self._opener.picture(upload, 1)
         with stage("align"):
             return realign(picture.pixels, self._embedder.template, self._crop_size), None
-
-    def _decode(self, upload: Upload, reduction: int) -> Picture:
-        with stage("decode"), blamed_on(upload.field):
-            return decode_image(upload.read(), max_pixels=self._max_pixels, reduction=reduction)
 
     def _read_feature(self, upload: Upload) -> Embedding:
         with blamed_on(upload.field):

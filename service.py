@@ -74,9 +74,12 @@ detector_model = _find("detector", configured.detector)
 embedder_model = _find("embedder", configured.embedder)
 
 
+workers = configured.api_workers
+
+
 def _share(count: int) -> int:
     """Of each API process, of what is set for all together."""
-    return -(-count // configured.workers)
+    return -(-count // workers)
 
 
 # BentoML tells the processes that it starts where the runners are. Where it tells of none they live in the API process,
@@ -113,10 +116,12 @@ CONCURRENCY_ON_GPU = 128
 
 def concurrency() -> int:
     """How many requests this process works on at a time: as many as keep the models busy, and hardly more."""
-    if configured.max_concurrency:
-        return _share(configured.max_concurrency)
     on_gpu = bentoml.get_current_service().on_gpu
-    return _share(CONCURRENCY_ON_GPU if on_gpu else CONCURRENCY_PER_THREAD * configured.threads)
+    usual = CONCURRENCY_ON_GPU if on_gpu else CONCURRENCY_PER_THREAD * configured.threads
+    wanted = configured.max_concurrency or usual
+    # Which process a connection comes to is chance: with no more than its share, one would refuse what others had
+    # places for.
+    return _share(wanted if workers == 1 else 2 * wanted)
 
 
 keys = KeyRing(configured.keys)
@@ -176,7 +181,7 @@ class PackedService(Service["FaceService"]):
 @bentoml.service(
     name="facebento",
     service_class=PackedService,
-    workers=configured.workers,
+    workers=workers,
     # A backstop behind the gate's deadline, which answers as the contract says.
     traffic={"timeout": configured.deadline_s + 5},
     logging={"access": {"enabled": False}},
@@ -211,7 +216,7 @@ class FaceService:
             embed=partial(self.runners["embedder"].call, "embed"),
             detector=detector_model.description,
             embedder=embedder_model.description,
-            threads=compute or Threads(configured.decode_threads, "decode"),
+            threads=compute or Threads(_share(configured.decode_threads), "decode"),
             max_pixels=configured.max_pixels,
             max_image_memory_bytes=configured.max_image_memory_bytes,
             detect_here=self.detector.here if inside else None,

@@ -28,6 +28,7 @@ PICTURE = PROJECT / "docs" / "images" / "astronaut.jpg"
 # What of the project's files belongs into a bento.
 PACKED = [
     "memory.py",
+    "opening.py",
     "pipeline.py",
     "search.py",
     "service.py",
