@@ -155,7 +155,7 @@ class Arenas:
             raise NotSharedError("Too many callers share memory with this runner.")
         try:
             life = os.pidfd_open(process)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise NotSharedError(f"The caller's process is not seen: {error}") from None
         try:
             memory = _open(token, process, file)
@@ -189,7 +189,7 @@ def _open(token: bytes, process: int, file: int) -> mmap.mmap:
     seen = os.open(f"/proc/{process}/fd/{file}", os.O_PATH | os.O_CLOEXEC)
     try:
         told = os.fstat(seen)
-        if not stat.S_ISREG(told.st_mode) or told.st_uid != os.geteuid() or told.st_nlink:
+        if not stat.S_ISREG(told.st_mode) or told.st_uid != os.geteuid():
             raise NotSharedError("That is no memory of this user.")
         opened = os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
