@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
-from runners.batching import OverlappingService, PromptService
+from runners.batching import PromptService
 from runners.cpu import CpuEngine
-from runners.onnx import choose_device, cpu_only, device_numbers
+from runners.onnx import choose_device, device_numbers
 from runners.opening import GpuEngine, open_engine
 from runners.sockets import unix_sockets
 from runners.stopping import leave_last
@@ -57,7 +57,7 @@ class RunnerOptions:
     def service(self) -> dict[str, Any]:
         """For @bentoml.service. The reasons are in docs/decisions/0002-bentoml-settings.md."""
         return {
-            "service_class": PromptService if cpu_only(self.device) else OverlappingService,
+            "service_class": PromptService,
             "workers": len(device_numbers(self.device)),  # one for each device
             "traffic": {"timeout": self.deadline_s},
             # By default the caller closes its session every 100 calls or 300 seconds, and with it calls in flight.

@@ -1,37 +1,55 @@
 """BentoML's adaptive batching, without its wait, and without the work that nobody waits for."""
 
 import asyncio
+import itertools
+import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
+import bentoml
+import numpy as np
+from _bentoml_impl.server.app import ContextMiddleware
 from _bentoml_sdk import Service
-from bentoml._internal.marshal.dispatcher import CorkDispatcher, Job, NonBlockSema, Optimizer
+from bentoml._internal.marshal.dispatcher import CorkDispatcher, Job, NonBlockSema
+from starlette.middleware import Middleware
 
 from runners.app import AppFactory
 from runners.calls import Calls
-from runners.cuda import IN_FLIGHT
+from runners.direct import Answers, Direct, Method, Rows
+
+log = logging.getLogger("facebento.runners")
+
+# While one runs, the rows of the next are put together: the device finds it ready. A third would only wait, with rows
+# that could have been joined by more.
+BATCHES_AT_ONCE = 2
 
 
-class PromptOptimizer(Optimizer):
-    """Lets a batch go as soon as the one before it is done, with whatever has come by then.
+class Places(NonBlockSema):
+    """For batches that run at a time. BentoML's own can't be waited for: it is looked at every millisecond."""
 
-    BentoML's own holds a batch back for about as long as the last fifty had to wait. After a burst that had queued for
-    ten seconds, a lone request is held back for seconds, to no purpose: 0.3 requests a second were seen where 10 are
-    possible. Under load batches form all the same, while the one before them runs.
-    """
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._free = asyncio.Semaphore(count)
 
-    def log_outbound(self, n: int, wait: float, duration: float) -> None:  # noqa: ARG002  BentoML's signature
-        super().log_outbound(n, 0.0, duration)
+    async def take(self) -> None:
+        await self._free.acquire()
+
+    def release(self) -> None:
+        self._free.release()
 
 
 class PromptDispatcher(CorkDispatcher[Any, Any]):
-    """Puts nothing into a batch that nobody waits for any more.
+    """Lets a batch go as soon as there is a place for it, with whatever has come by then, as far as it is waited for.
 
-    A call that is cancelled leaves its job in BentoML's queue, which computes it all the same.
+    BentoML's own holds a batch back for about as long as the last fifty had to wait. After a burst that had queued for
+    ten seconds, a lone request is held back for seconds, to no purpose: 0.3 requests a second were seen where 10 are
+    possible. Under load batches form all the same, while those before them run. It also computes what was cancelled:
+    such a call leaves its job in the queue.
     """
 
-    def __init__(self, like: CorkDispatcher[Any, Any], in_flight: int = 1) -> None:
-        """like: BentoML's own, whose settings it takes over. in_flight: batches that run at a time."""
+    def __init__(self, like: CorkDispatcher[Any, Any]) -> None:
+        """like: BentoML's own, whose settings it takes over."""
 
         def fallback() -> Any:
             # BentoML's own takes a cancelled call for one that the queue has dropped, and goes on to answer it.
@@ -40,15 +58,28 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
                 raise asyncio.CancelledError
             return like.fallback()
 
+        self._places = Places(BATCHES_AT_ONCE)
         super().__init__(
             int(like.max_latency * 1000),
             like.max_batch_size,
-            shared_sema=NonBlockSema(in_flight),
+            shared_sema=self._places,
             fallback=fallback,
             get_batch_size=like.get_batch_size,
             batch_dim=like.batch_dim,
         )
-        self.optimizer = PromptOptimizer(self.max_latency)
+
+    async def controller(self) -> None:
+        while True:
+            await self._places.take()
+            jobs: Sequence[Job[Any, Any]] = ()
+            while not jobs:
+                async with self._wake_event:
+                    await self._wake_event.wait_for(self._queue.__len__)
+                try:
+                    jobs = tuple(self._get_inputs())
+                except Exception:
+                    log.exception("no batch could be made")
+            self._loop.create_task(self.outbound_call(tuple(jobs), training=True))
 
     def _get_inputs(self, num_batches: int | None = None) -> Iterable[Job[Any, Any]]:
         waited_for = [job for job in self._queue if not job.future.done()]
@@ -62,31 +93,55 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
         job.future.add_done_callback(lambda _: second.future.cancel())
         return first, second
 
-    async def outbound_call(self, inputs_info: Sequence[Job[Any, Any]], training: bool = False) -> None:
-        if inputs_info:
-            await super().outbound_call(tuple(inputs_info), training)
-        else:
-            self._sema.release()  # type: ignore[no-untyped-call]
+
+class RunnerAppFactory(AppFactory):
+    """With calls bounded, dropped where nobody waits for them, and on their short way to the dispatcher."""
+
+    @property
+    def middlewares(self) -> list[Any]:
+        routes = {
+            method.route: Method(method.input_spec.row, partial(self._infer, name))
+            for name, method in self.service.apis.items()
+            if method.batchable
+        }
+        return [
+            *(each for each in super().middlewares if each.cls is not ContextMiddleware),
+            Middleware(Calls, routes=routes.keys()),
+            Middleware(Direct, methods=routes),
+            *(each for each in super().middlewares if each.cls is ContextMiddleware),
+        ]
+
+    async def _infer(self, name: str, rows: Rows) -> Answers:
+        answers: Answers = await self.dispatchers[name](partial(self._batch, name))(rows)
+        return answers
+
+    async def _batch(self, name: str, calls: Sequence[Rows]) -> Sequence[Answers]:
+        """As BentoML's `batch_infer` does it, which looks up the method anew for each call, and copies the only one."""
+        if self.enable_metrics:
+            self._sizes(name).observe(len(calls))
+        method = getattr(self._service_instance, name).local
+        answers: Answers = await method(calls[0] if len(calls) == 1 else np.concatenate(calls))
+        ends = list(itertools.accumulate(map(len, calls)))
+        return np.split(answers, ends[:-1])
+
+    def _sizes(self, name: str) -> Any:
+        """Of batches in calls: BentoML's histogram."""
+        context = bentoml.server_context
+        return self.adaptive_batch_size_hist.labels(
+            runner_name=self.service.name,
+            worker_index=context.worker_index,
+            method_name=name,
+            service_version=context.bento_version,
+            service_name=context.bento_name,
+        )
 
 
 class PromptService(Service[Any]):
     """A BentoML service of such batches, and of bounded calls. For `service_class` of @bentoml.service."""
 
-    in_flight: ClassVar = 1  # batches
-
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        self.add_asgi_middleware(Calls, routes={each.route for each in self.apis.values() if each.batchable})
-
     def to_asgi(self, is_main: bool = True) -> Any:
         self.inject_config()
-        factory = AppFactory(self, is_main=is_main)
+        factory = RunnerAppFactory(self, is_main=is_main)
         for name, dispatcher in factory.dispatchers.items():
-            factory.dispatchers[name] = PromptDispatcher(dispatcher, self.in_flight)
+            factory.dispatchers[name] = PromptDispatcher(dispatcher)
         return factory()
-
-
-class OverlappingService(PromptService):
-    """One that hands over a batch while the one before it runs: of a GPU, which would wait for it otherwise."""
-
-    in_flight: ClassVar = IN_FLIGHT

@@ -7,18 +7,16 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import aiohttp
 from bentoml.exceptions import BentoMLException
 
 from runners.errors import RunnerError, RunnerTimeoutError, RunnerUnavailableError
+from runners.remote import RemoteRunner
 
 log = logging.getLogger("facebento.runners")
 
 PROBE_PAUSE_S = 0.5
-PROBE_TIMEOUT_S = 1.5
 MISSES = 2  # probes in a row without an answer until the runner counts as gone: within 4 seconds
 RETRIES_S = (0.01, 0.05, 0.2)  # the pauses before each further try over a dropped connection
 STARTING_S = 300  # from its own start until a runner that never came is given up: a GPU takes its time to warm up
@@ -37,6 +35,7 @@ class RunnerClient:
         self._model = model
         self._proxy = proxy
         self._misses = MISSES
+        self._remote: RemoteRunner | None = None  # where it does not live in this process
         self._placement: dict[str, str] | None = None
         self._local = True
         self._given_up_at = math.inf
@@ -88,7 +87,10 @@ class RunnerClient:
         except RunnerError:
             raise
         except Exception as error:
-            if isinstance(error, BentoMLException) and error.error_code == HTTPStatus.TOO_MANY_REQUESTS:
+            status = error.error_code if isinstance(error, BentoMLException) else None
+            if status == HTTPStatus.GATEWAY_TIMEOUT:
+                raise RunnerTimeoutError("A model did not answer in time. Try again later.") from error
+            if status == HTTPStatus.TOO_MANY_REQUESTS:
                 raise RunnerUnavailableError(
                     "A model has as many calls waiting as it holds. Try again in a second, with growing pauses."
                 ) from error
@@ -117,26 +119,22 @@ class RunnerClient:
             self._placement = await self._call("placement", ())
             self._misses = 0
             return
-        parts = urlsplit(url)
-        self._local = parts.scheme == "file"
         self._given_up_at = time.monotonic() + STARTING_S
-        connector = aiohttp.UnixConnector(url2pathname(parts.path)) if self._local else None
-        base = "http://runner" if connector else url
-        timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
         # By which BentoCloud's balancer tells the runners apart: all have one address there.
-        headers = {"Runner-Name": self._name}
-        async with aiohttp.ClientSession(base, connector=connector, timeout=timeout, headers=headers) as session:
+        headers = {"Runner-Name": self._name} if url.startswith("file:") else self._proxy().to_async.default_headers
+        async with RemoteRunner(url, self._model.partition(":")[2], headers) as remote:
+            self._local = remote.local
+            self._remote = remote
             while True:
-                await self._probe(session)
+                await self._probe(remote)
+                remote.tidy()
                 await asyncio.sleep(PROBE_PAUSE_S)
 
-    async def _probe(self, session: aiohttp.ClientSession) -> None:
+    async def _probe(self, remote: RemoteRunner) -> None:
         was_present = self.present
         reason = ""
         try:
-            async with session.post("/placement", json={}) as response:
-                response.raise_for_status()
-                placement = await response.json()
+            placement = await remote.placement()
             model = placement.get("model")
             if model == self._model:
                 self._placement = placement
@@ -149,6 +147,7 @@ class RunnerClient:
             self._misses += 1
         if self.present and not was_present:
             log.info("the %s answers", self._name)
+            remote.share()
         elif not self.present and (was_present or reason != self._reason):
             log.warning("the %s does not answer%s", self._name, reason)
         if was_present and not self.present:
@@ -159,6 +158,8 @@ class RunnerClient:
         self._reason = reason
 
     async def _call(self, method: str, args: tuple[Any, ...]) -> Any:
+        if self._remote is not None:
+            return await self._remote.call(method, *args)
         return await getattr(self._proxy().to_async, method)(*args)
 
     def _gone(self) -> RunnerUnavailableError:

@@ -1,67 +1,55 @@
-"""What a runner takes over its socket: rows of one shape, and nothing that runs code."""
+"""What goes between a caller and a runner: rows there, answers back, and nothing that runs code.
 
-import io
-import pickle
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal
+The body of a call is the rows' bytes, in C order, or a descriptor of where they lie in shared memory
+(runners/shared.py); the media type tells which. How many rows they are follows from the length. The body of an answer
+is float32 in C order, and a header tells its shape.
+"""
+
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 from _bentoml_sdk import IODescriptor
-from bentoml.exceptions import InvalidArgument
+from bentoml.exceptions import BentoMLException, InvalidArgument
 from numpy.typing import NDArray
 
+ROWS = "application/x-facebento-rows"
+SHARED_ROWS = "application/x-facebento-shared-rows"
+ANSWERS = "application/x-facebento-answers"
+SHAPE = "rows-shape"  # header of an answer: 2,100,15
 
-class _Uint8:
-    """In place of numpy.dtype, whose state a pickle could change for the whole process."""
-
-    def __init__(self, name: str, *_: bool) -> None:
-        if name != "u1":
-            raise pickle.UnpicklingError(f"{name} is not uint8")
-
-    def __setstate__(self, _: Any) -> None: ...
+_ANSWER = np.dtype("<f4")
 
 
-def _array(buffer: memoryview, _: _Uint8, shape: tuple[int, ...], order: Literal["C", "F"]) -> NDArray[np.uint8]:
-    return np.frombuffer(buffer, np.uint8).reshape(shape, order=order)
-
-
-# All that the pickle of an array names: the array's bytes are not in it, but behind it.
-NEEDED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "dtype"): _Uint8,
-    ("numpy._core.numeric", "_frombuffer"): _array,
-}
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays of uint8, and nothing else: a pickle may name any function of any module, and have it called.
-
-    https://docs.python.org/3/library/pickle.html#restricting-globals
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        needed = NEEDED.get((module, name))
-        if needed is None:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
-        return partial(needed)  # a new object, since a pickle may also set attributes of what it names
-
-
-def read_rows(body: bytes, lengths: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The rows of a call as BentoML's caller sends them: a pickle, and behind it the bytes of the array, not copied.
-
-    lengths: of these two, with a comma between. Returns uint8 [n, *shape] with n > 0, read-only.
-    Raises InvalidArgument, which BentoML answers with 400, for anything else.
-    """
-    try:
-        head, size = (int(length) for length in lengths.split(","))
-        view = memoryview(body)
-        told = ArrayUnpickler(io.BytesIO(view[:head]), buffers=[pickle.PickleBuffer(view[head : head + size])]).load()
-        [rows] = told.values()
-    except Exception as error:  # what broken bytes raise is of no common kind
-        raise InvalidArgument("The body is not one array as BentoML's caller sends it.") from error
-    if not isinstance(rows, np.ndarray) or rows.shape[1:] != shape or not len(rows):
+def read_rows(body: bytes | bytearray, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Returns uint8 [n, *shape] with n > 0, the body itself. Raises InvalidArgument where it is no number of rows."""
+    row = math.prod(shape)
+    if not body or len(body) % row:
         raise InvalidArgument(f"A runner of this model takes uint8 rows of shape {shape}, one or more.")
-    return rows
+    return np.frombuffer(body, np.uint8).reshape(-1, *shape)
+
+
+def write_rows(rows: NDArray[np.uint8]) -> memoryview:
+    """The body of a call. Raises TypeError for what is not uint8."""
+    if rows.dtype != np.uint8:
+        raise TypeError(f"rows are uint8, not {rows.dtype}")
+    return np.ascontiguousarray(rows).reshape(-1).data
+
+
+def write_answers(answers: NDArray[np.float32]) -> tuple[bytes, str]:
+    """The body of an answer, and its SHAPE."""
+    return np.ascontiguousarray(answers, _ANSWER).tobytes(), ",".join(map(str, answers.shape))
+
+
+def read_answers(body: bytes, shape: str, rows: int) -> NDArray[np.float32]:
+    """Returns float32, one for each of that many rows, read-only. Raises BentoMLException for anything else."""
+    try:
+        dimensions = tuple(int(each) for each in shape.split(","))
+        if dimensions[0] == rows and min(dimensions) >= 0:
+            return np.frombuffer(body, _ANSWER).reshape(dimensions)
+    except ValueError:
+        pass
+    raise BentoMLException(f"{len(body)} bytes of the shape {shape!r} are no answers to {rows} rows.")
 
 
 class NoInput(IODescriptor):
@@ -75,21 +63,16 @@ class NoInput(IODescriptor):
 def rows_of(*shape: int) -> type[IODescriptor]:
     """The input of a method that takes uint8 [n, *shape]. For `input_spec` of @bentoml.api.
 
-    Rows are checked before they are put into a batch with those of others, which would all fail with it. BentoML's own
-    way to read a call unpickles whatever it is sent, or fetches URLs that it names; its validators let any array pass.
+    BentoML's own way to read a call unpickles whatever it is sent, or fetches URLs that it names; its validators let
+    any array pass. Calls go another way (runners/direct.py), and are refused on this one.
     """
 
     class Rows(IODescriptor):
         rows: np.ndarray
-
-        @classmethod
-        def from_inputs(cls, *args: Any, **kwargs: Any) -> IODescriptor:
-            # The bytes of any other array would be inside its pickle.
-            return super().from_inputs(*(np.ascontiguousarray(rows) for rows in args), **kwargs)
+        row: ClassVar[tuple[int, ...]] = shape
 
         @classmethod
         async def from_http_request(cls, request: Any, serde: Any) -> IODescriptor:  # noqa: ARG003  BentoML's signature
-            rows = read_rows(await request.body(), request.headers.get("buffer-lengths", ""), shape)
-            return cls.model_construct(rows=rows)
+            raise InvalidArgument("Rows do not come this way.")
 
     return Rows

@@ -327,7 +327,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         reductions.append(reduction)
         return image.decode(data, max_pixels=max_pixels, reduction=reduction)
 
-    monkeypatch.setattr("pipeline.decode_image", decode)
+    monkeypatch.setattr("opening.decode_image", decode)
     return reductions
 
 

@@ -5,29 +5,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from bentoml._internal.marshal.dispatcher import CorkDispatcher, Optimizer
+from bentoml._internal.marshal.dispatcher import CorkDispatcher
 
 from models import store
 from runners.base import RunnerOptions
-from runners.batching import OverlappingService, PromptDispatcher, PromptOptimizer, PromptService
+from runners.batching import BATCHES_AT_ONCE, PromptDispatcher
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
 
 
-async def lone_request_after_a_burst(optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch) -> str:
+async def lone_request_after_a_burst(dispatcher: CorkDispatcher[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     """The answer to one request, after fifty batches that had waited for ten seconds each."""
-    dispatcher: CorkDispatcher[str, str] = CorkDispatcher(
-        300_000, 16, fallback=lambda: "none in time", get_batch_size=lambda _: 1
-    )
 
     async def no_training(*_: Any) -> None:
         pass
 
     monkeypatch.setattr(dispatcher, "train_optimizer", no_training)
-    dispatcher.optimizer = optimizer
     for _ in range(60):
-        optimizer.log_outbound(1, 10.0, 0.01)
-    optimizer.trigger_refresh()  # type: ignore[no-untyped-call]
+        dispatcher.optimizer.log_outbound(1, 10.0, 0.01)
+    dispatcher.optimizer.trigger_refresh()  # type: ignore[no-untyped-call]
 
     async def answer(batch: Sequence[str]) -> Sequence[str]:
         return [f"answer to {each}" for each in batch]
@@ -39,16 +35,41 @@ async def lone_request_after_a_burst(optimizer: Optimizer, monkeypatch: pytest.M
         dispatcher.shutdown()
 
 
+def of_bentoml() -> CorkDispatcher[str, str]:
+    return CorkDispatcher(300_000, 16, fallback=lambda: "none in time", get_batch_size=lambda _: 1)
+
+
 def test_a_lone_request_after_a_burst_is_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asyncio.run(lone_request_after_a_burst(PromptOptimizer(300), monkeypatch)) == "answer to a request"
+    answered = asyncio.run(lone_request_after_a_burst(PromptDispatcher(of_bentoml()), monkeypatch))
+    assert answered == "answer to a request"
 
 
 def test_bentomls_own_holds_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why this is here: once this fails, runners/batching.py can go."""
-    assert asyncio.run(lone_request_after_a_burst(Optimizer(300), monkeypatch)) == "none in time"
+    """Why this is here: once this fails, PromptDispatcher's controller can go."""
+    assert asyncio.run(lone_request_after_a_burst(of_bentoml(), monkeypatch)) == "none in time"
 
 
-def test_a_queue_that_nobody_waits_for_makes_no_batch() -> None:
+def test_a_batch_that_fails_gives_its_place_back() -> None:
+    async def scenario() -> None:
+        async def answer(batch: Sequence[str]) -> Sequence[str]:
+            if "bad" in batch:
+                raise RuntimeError("bad")
+            return batch
+
+        dispatcher = PromptDispatcher(of_bentoml())
+        call = dispatcher(answer)
+        async with asyncio.timeout(30):
+            for _ in range(3 * BATCHES_AT_ONCE):
+                with pytest.raises(RuntimeError):
+                    await call("bad")
+            assert await call("good") == "good"
+        dispatcher.shutdown()
+
+    asyncio.run(scenario())
+
+
+def test_a_queue_that_nobody_waits_for_makes_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.batching.BATCHES_AT_ONCE", 1)
     batches: list[Sequence[str]] = []
 
     async def scenario() -> None:
@@ -79,54 +100,9 @@ def test_a_queue_that_nobody_waits_for_makes_no_batch() -> None:
     assert batches == [("first",), ("last",)]
 
 
-def test_as_many_batches_run_at_a_time_as_it_is_told() -> None:
-    begun: list[Sequence[str]] = []
-
-    async def scenario() -> None:
-        go = asyncio.Event()
-
-        async def answer(batch: Sequence[str]) -> Sequence[str]:
-            begun.append(batch)
-            await go.wait()
-            return batch
-
-        like: CorkDispatcher[str, str] = CorkDispatcher(300_000, 1, fallback=str, get_batch_size=lambda _: 1)
-        dispatcher = PromptDispatcher(like, in_flight=2)
-        call = dispatcher(answer)
-        calls = [asyncio.create_task(call(each)) for each in ("first", "second", "third")]
-        async with asyncio.timeout(30):
-            while len(begun) < 2:  # noqa: ASYNC110  there is no event to wait for
-                await asyncio.sleep(0.001)
-            await asyncio.sleep(0.02)
-            assert begun == [("first",), ("second",)]
-            go.set()
-            assert await asyncio.gather(*calls) == ["first", "second", "third"]
-        dispatcher.shutdown()
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(("service", "in_flight"), [(PromptService, 1), (OverlappingService, 2)])
-def test_a_service_tells_its_dispatchers_how_many_batches(
-    service: type[PromptService], in_flight: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[int] = []
-    init = PromptDispatcher.__init__
-
-    def noted(self: PromptDispatcher, like: Any, batches: int) -> None:
-        told.append(batches)
-        init(self, like, batches)
-
-    monkeypatch.setattr(PromptDispatcher, "__init__", noted)
-    monkeypatch.setattr("runners.base.PromptService", service)
-    options = RunnerOptions(device="cpu", threads=1, max_batch=4, deadline_s=30)
-    detector_runner(store.find("centerface"), options).to_asgi(is_main=False)
-    assert told == [in_flight]
-
-
 def test_both_runners_batch_that_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Optimizer] = []
-    monkeypatch.setattr(PromptOptimizer, "__init__", lambda self, _: made.append(self))
+    made: list[object] = []
+    monkeypatch.setattr("runners.batching.PromptDispatcher", made.append)
     options = RunnerOptions(device="cpu", threads=1, max_batch=4, deadline_s=30)
     detector_runner(store.find("centerface"), options).to_asgi(is_main=False)
     embedder_runner(store.find("dlib-resnet-v1"), options).to_asgi(is_main=False)

@@ -1,20 +1,25 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 from aiohttp import web
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 
 from runners.client import GIVEN_UP_S, MISSES, STARTING_S, RunnerClient
 from runners.errors import RunnerTimeoutError, RunnerUnavailableError
+from runners.remote import RemoteRunner
+from runners.wire import SHAPE, write_answers
 
+ROW, SLOW = np.zeros((1, 2), np.uint8), np.ones((1, 2), np.uint8)
+ANSWER = np.array([[1.5, 2.5]], np.float32)
 PLACEMENT = {"model": "a-model:1", "device": "cpu", "provider": "CPUExecutionProvider"}
 
 
@@ -38,7 +43,9 @@ def client(method: Callable[..., Any]) -> RunnerClient:
     async def placement() -> dict[str, str]:
         return PLACEMENT
 
-    proxy = SimpleNamespace(to_async=SimpleNamespace(method=method, placement=placement))
+    # With the headers that BentoML's own stand-in for a runner on another host sends.
+    headers = {"Runner-Name": "detector"}
+    proxy = SimpleNamespace(to_async=SimpleNamespace(method=method, placement=placement, default_headers=headers))
     return RunnerClient("detector", "a-model:1", lambda: proxy)
 
 
@@ -75,7 +82,13 @@ def test_a_connection_dropped_again_and_again_is_a_runner_that_is_down(caplog: p
     assert "ServerDisconnectedError" in caplog.text
 
 
-@pytest.mark.parametrize("failure", [TimeoutError(), aiohttp.ServerTimeoutError(), aiohttp.ConnectionTimeoutError()])
+# What a runner answers at its own deadline.
+TOLD_TIMEOUT = BentoMLException("late", error_code=HTTPStatus.GATEWAY_TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    "failure", [TimeoutError(), aiohttp.ServerTimeoutError(), aiohttp.ConnectionTimeoutError(), TOLD_TIMEOUT]
+)
 def test_a_timeout_is_not_tried_again(failure: Exception) -> None:
     method = Method(failure)
     with pytest.raises(RunnerTimeoutError):
@@ -143,9 +156,16 @@ async def runner_on(
             asked.append(status[0])
         return web.json_response(told, status=status[0])
 
+    async def method(request: web.Request) -> web.Response:
+        if await request.read() == SLOW.tobytes():
+            await asyncio.sleep(60)
+        answers, shape = write_answers(ANSWER)
+        return web.Response(body=answers, headers={SHAPE: shape})
+
     app = web.Application()
     app.router.add_post("/placement", placement)
-    serving = web.AppRunner(app)
+    app.router.add_post("/method/1", method)
+    serving = web.AppRunner(app, handler_cancellation=True)
     await serving.setup()
     site = web.UnixSite(serving, str(socket)) if socket else web.TCPSite(serving, "127.0.0.1", 0)
     await site.start()
@@ -161,14 +181,19 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def cancel(watch: asyncio.Task[None]) -> None:
+    watch.cancel()
+    with suppress(asyncio.CancelledError):
+        await watch
+
+
 async def becomes(watched: RunnerClient, *, present: bool) -> None:
     await until(lambda: watched.present is present)
 
 
 def test_a_runner_that_is_gone_is_refused_at_once_until_it_is_back(tmp_path: Path) -> None:
     socket, status = tmp_path / "runner.sock", [200]
-    method = Method()
-    watched = client(method)
+    watched = client(Method())
 
     async def scenario() -> None:
         async with runner_on(socket, status):
@@ -178,15 +203,14 @@ def test_a_runner_that_is_gone_is_refused_at_once_until_it_is_back(tmp_path: Pat
             status[0] = 503
             await becomes(watched, present=False)
             with pytest.raises(RunnerUnavailableError):
-                await watched.call("method")
+                await watched.call("method", ROW)
             with pytest.raises(RunnerUnavailableError):
                 _ = watched.placement
-            assert method.calls == []
             status[0] = 200
             await becomes(watched, present=True)
-            assert await watched.call("method") == "answer"
+            assert (await watched.call("method", ROW)).tolist() == ANSWER.tolist()
         await becomes(watched, present=False)
-        watch.cancel()
+        await cancel(watch)
 
     asyncio.run(scenario())
 
@@ -195,11 +219,11 @@ def test_calls_in_work_end_as_soon_as_the_runner_is_known_to_be_gone(tmp_path: P
     socket, status = tmp_path / "runner.sock", [200]
 
     async def scenario() -> None:
-        watched = client(asyncio.sleep)
+        watched = client(Method())
         async with runner_on(socket, status):
             watch = asyncio.create_task(watched.watch(socket.as_uri()))
             await becomes(watched, present=True)
-            waiting = [asyncio.create_task(watched.call("method", 60)) for _ in range(3)]
+            waiting = [asyncio.create_task(watched.call("method", SLOW)) for _ in range(3)]
             await asyncio.sleep(0)
             status[0] = 503
             async with asyncio.timeout(10):
@@ -209,11 +233,11 @@ def test_calls_in_work_end_as_soon_as_the_runner_is_known_to_be_gone(tmp_path: P
             # The next time that it goes there is nothing left of them.
             status[0] = 200
             await becomes(watched, present=True)
-            assert await watched.call("method", 0) is None
+            assert (await watched.call("method", ROW)).tolist() == ANSWER.tolist()
             status[0] = 503
             await becomes(watched, present=False)
             assert not watch.done()
-            watch.cancel()
+            await cancel(watch)
 
     asyncio.run(scenario())
 
@@ -237,7 +261,7 @@ def test_a_runner_is_not_there_before_it_has_answered(tmp_path: Path) -> None:
         watch = asyncio.create_task(watched.watch((tmp_path / "nobody.sock").as_uri()))
         await asyncio.sleep(0.2)
         assert not watched.present
-        watch.cancel()
+        await cancel(watch)
 
     asyncio.run(scenario())
 
@@ -250,8 +274,8 @@ def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path, monkeypat
     probe = watched._probe
     present: list[bool] = []  # after each probe
 
-    async def told(session: aiohttp.ClientSession) -> None:
-        await probe(session)
+    async def told(remote: RemoteRunner) -> None:
+        await probe(remote)
         present.append(watched.present)
 
     monkeypatch.setattr(watched, "_probe", told)
@@ -262,7 +286,7 @@ def test_one_missed_probe_is_not_a_runner_that_is_gone(tmp_path: Path, monkeypat
             await becomes(watched, present=True)
             status[0] = 503
             await until(lambda: asked.count(503) > MISSES)
-            watch.cancel()
+            await cancel(watch)
 
     asyncio.run(scenario())
     missed = [there for there, answered in zip(present, asked, strict=False) if answered == 503]
@@ -279,7 +303,7 @@ def test_a_runner_of_another_model_is_not_there(tmp_path: Path, caplog: pytest.L
             watch = asyncio.create_task(watched.watch(url))
             await until(lambda: len(asked) > 3)
             assert not watched.present
-            watch.cancel()
+            await cancel(watch)
 
     with caplog.at_level(logging.WARNING, "facebento.runners"):
         asyncio.run(scenario())
@@ -291,7 +315,7 @@ async def never_given_up(watched: RunnerClient, url: str) -> None:
     await asyncio.sleep(0.3)
     assert not watched.present
     assert not watched.given_up
-    watch.cancel()
+    await cancel(watch)
 
 
 def test_a_runner_that_stays_away_is_given_up_and_taken_back(tmp_path: Path, clock: SimpleNamespace) -> None:
@@ -312,7 +336,7 @@ def test_a_runner_that_stays_away_is_given_up_and_taken_back(tmp_path: Path, clo
             await becomes(watched, present=True)
             given_up.append(watched.given_up)
             assert given_up == [False, True, False]
-            watch.cancel()
+            await cancel(watch)
 
     asyncio.run(scenario())
 
@@ -333,7 +357,7 @@ def test_a_runner_that_never_came_is_given_up_later(tmp_path: Path, clock: Simpl
         clock.now += 2
         given_up.append(watched.given_up)
         assert given_up == [False, True]
-        watch.cancel()
+        await cancel(watch)
 
     asyncio.run(scenario())
 
@@ -350,7 +374,7 @@ def test_an_answer_that_is_none_is_a_missed_probe(tmp_path: Path, told: Any) -> 
             await until(lambda: len(asked) > 2)
             assert not watched.present
             assert not watch.done()
-            watch.cancel()
+            await cancel(watch)
 
     asyncio.run(scenario())
 
@@ -368,7 +392,7 @@ def test_a_runner_on_another_host_is_never_given_up(monkeypatch: pytest.MonkeyPa
             await becomes(watched, present=False)
             await asyncio.sleep(0.3)
             assert not watched.given_up
-            watch.cancel()
+            await cancel(watch)
 
     asyncio.run(scenario())
 

@@ -1,14 +1,12 @@
-"""Calls that nobody waits for, too many calls, and wrong ones: over BentoML's server and caller, on a socket."""
+"""Calls that nobody waits for, too many calls, and wrong ones: over BentoML's server and this caller, on a socket."""
 
 import asyncio
 import logging
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
@@ -16,22 +14,19 @@ import bentoml
 import numpy as np
 import pytest
 import uvicorn
-from _bentoml_impl.client import RemoteProxy
-from _bentoml_impl.serde import PickleSerde
 from numpy.typing import NDArray
 
 from runners import calls
 from runners.base import RunnerOptions
 from runners.client import RunnerClient
 from runners.errors import RunnerUnavailableError
-from runners.wire import rows_of
+from runners.wire import ROWS, NoInput, rows_of
 
-# BentoML's, on each call.
-pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute:DeprecationWarning")
-
-MEDIA_TYPE = "application/vnd.bentoml+pickle"
 OPTIONS = RunnerOptions(device="cpu", threads=1, max_batch=4, deadline_s=30)
 PLACEMENT = {"model": "a-model:1", "device": "cpu", "provider": "CPUExecutionProvider"}
+
+# BentoML's, on each probe.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the 'model_fields' attribute:DeprecationWarning")
 
 Call = Callable[..., asyncio.Task[Any]]
 
@@ -49,24 +44,32 @@ class Gated:
         self.statuses: list[int] = []  # of the answers
         self.arrived = 0  # whole calls
         self.url = ""
-        self._go = threading.Semaphore(0)
+        self._go = asyncio.Semaphore(0)
 
         batching: dict[str, Any] = {"batchable": True, "max_batch_size": 4, "max_latency_ms": 300_000}
-        batching |= {"route": "/run", "input_spec": rows_of(2, 2, 3)}
+        batching |= {"route": "/run/1", "input_spec": rows_of(2, 2, 3)}
 
         # BentoML registers its metrics once in a process.
         @bentoml.service(name="gated", metrics={"enabled": False}, **options.service)
         class Service:
+            @bentoml.api(input_spec=NoInput)  # type: ignore[untyped-decorator]
+            async def placement(_) -> dict[str, str]:  # noqa: N805
+                return PLACEMENT
+
             @bentoml.api(**batching)  # type: ignore[untyped-decorator]
-            def run(_, rows: np.ndarray) -> np.ndarray:  # noqa: N805  self is the one around it
+            async def run(_, rows: np.ndarray) -> np.ndarray:  # noqa: N805  self is the one around it
                 self.batches.append(rows[:, 0, 0, 0].tolist())
-                assert self._go.acquire(timeout=20)
+                await asyncio.wait_for(self._go.acquire(), 20)
                 return rows[:, 0, 0, :1].astype(np.float32)
 
         self.service = cast("Any", Service)
         self._app = self.service.to_asgi(is_main=False)
 
     async def __call__(self, scope: calls.Scope, receive: calls.Receive, send: calls.Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/run/1":
+            await self._app(scope, receive, send)
+            return
+
         async def heard() -> calls.Message:
             message = await receive()
             self.arrived += message["type"] == "http.request" and not message["more_body"]
@@ -80,12 +83,13 @@ class Gated:
         await self._app(scope, heard, told)
 
     def let_go(self, batches: int = 50) -> None:
-        self._go.release(batches)
+        for _ in range(batches):
+            self._go.release()
 
     async def post(self, **request: Any) -> int:
         connector = aiohttp.UnixConnector(self.url.removeprefix("file://"))
         session = aiohttp.ClientSession("http://runner", connector=connector)
-        async with session, session.post("/run", **request) as response:
+        async with session, session.post("/run/1", **request) as response:
             await response.read()
             return response.status
 
@@ -100,22 +104,22 @@ async def running(options: RunnerOptions = OPTIONS) -> AsyncIterator[tuple[Gated
         server = uvicorn.Server(uvicorn.Config(gated, uds=str(socket), log_config=None, lifespan="on"))
         serving = asyncio.create_task(server.serve())
         await until(lambda: server.started)
-        proxy = RemoteProxy(gated.url, service=gated.service, media_type=MEDIA_TYPE)
-        await proxy.__aenter__()
-
-        async def placement() -> dict[str, str]:
-            return PLACEMENT
-
-        to_async = SimpleNamespace(run=proxy.to_async.run, placement=placement)
-        client = RunnerClient("gated", "a-model:1", lambda: SimpleNamespace(to_async=to_async))
-        await client.watch(None)
+        client = RunnerClient("gated", "a-model:1", lambda: None)
+        watch = asyncio.create_task(client.watch(gated.url))
+        await until(lambda: client.present)
         try:
             yield gated, lambda *marks: asyncio.create_task(client.call("run", rows(*marks)))
         finally:
             gated.let_go()
-            await proxy.close()
+            watch.cancel()
             server.should_exit = True
             await serving
+
+
+@pytest.fixture(autouse=True)
+def _one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what comes later waits in the queue."""
+    monkeypatch.setattr("runners.batching.BATCHES_AT_ONCE", 1)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -194,11 +198,33 @@ def test_a_call_that_is_split_over_batches_and_waited_for_is_answered_whole() ->
     asyncio.run(scenario())
 
 
+def test_two_batches_are_in_work_at_a_time_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.batching.BATCHES_AT_ONCE", 2)
+
+    async def scenario() -> None:
+        async with running() as (gated, call):
+            begun = [call(1)]
+            await until(lambda: gated.batches == [[1]])
+            begun.append(call(2))
+            await until(lambda: gated.batches == [[1], [2]])
+            begun += [call(3), call(4)]
+            await until(lambda: gated.arrived == 4)
+            await asyncio.sleep(0)
+            assert gated.batches == [[1], [2]]
+            gated.let_go(1)
+            await until(lambda: len(gated.batches) == 3)
+            assert sorted(gated.batches[2]) == [3, 4]
+            gated.let_go()
+            assert [answer.tolist() for answer in await asyncio.gather(*begun)] == [[[1]], [[2]], [[3]], [[4]]]
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_that_goes_in_the_middle_of_its_body_leaves_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with running() as (gated, call):
             _, writer = await asyncio.open_unix_connection(gated.url.removeprefix("file://"))
-            head = f"POST /run HTTP/1.1\r\nhost: runner\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: 1000\r\n\r\n"
+            head = f"POST /run/1 HTTP/1.1\r\nhost: runner\r\ncontent-type: {ROWS}\r\ncontent-length: 1000\r\n\r\n"
             writer.write(head.encode() + b"half")
             await writer.drain()
             writer.close()
@@ -216,9 +242,7 @@ def test_work_that_waits_for_a_deadline_is_dropped_also_where_its_connection_sta
 
     async def scenario() -> None:
         async with running(RunnerOptions(device="cpu", threads=1, max_batch=4, deadline_s=2)) as (gated, call):
-            payload = PickleSerde().serialize_model(rows_of(2, 2, 3).from_inputs(rows(1)))
-            headers = {"content-type": MEDIA_TYPE} | dict(payload.metadata)
-            begin = partial(gated.post, data=b"".join(payload.data), headers=headers)
+            begin = partial(gated.post, data=rows(1).tobytes(), headers={"content-type": ROWS})
             first = asyncio.create_task(begin())
             await until(lambda: gated.batches == [[1]])
             assert set(await asyncio.gather(first, begin(), begin())) == {504}
@@ -269,29 +293,23 @@ def test_the_bytes_that_wait_are_bounded_as_well(monkeypatch: pytest.MonkeyPatch
     asyncio.run(scenario())
 
 
-WRONG: dict[str, NDArray[Any]] = {
-    "another shape": np.zeros((1, 2, 3, 3), np.uint8),
-    "another rank": np.zeros((2, 2, 3), np.uint8),
-    "another type": np.zeros((1, 2, 2, 3), np.float32),
-    "no row": np.zeros((0, 2, 2, 3), np.uint8),
+WRONG = {
+    "part of a row": rows(1).tobytes()[1:],
+    "a row and more": rows(1).tobytes() + b"!",
+    "no row": b"",
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_wrong_rows_of_one_caller_do_not_touch_its_neighbours(wrong: NDArray[Any]) -> None:
+def test_wrong_rows_of_one_caller_do_not_touch_its_neighbours(wrong: bytes) -> None:
     async def scenario() -> None:
         async with running() as (gated, call):
             first = call(1)
             await until(lambda: gated.batches == [[1]])
             neighbours = [call(2), call(3)]
-            proxy = RemoteProxy(gated.url, service=gated.service, media_type=MEDIA_TYPE)
-            await proxy.__aenter__()
-            with pytest.raises(bentoml.exceptions.InvalidArgument):
-                await proxy.to_async.run(wrong)
-            await proxy.close()
+            assert await gated.post(data=wrong, headers={"content-type": ROWS}) == 400
             gated.let_go()
             assert [answer.tolist() for answer in await asyncio.gather(first, *neighbours)] == [[[1]], [[2]], [[3]]]
-            assert gated.statuses.count(400) == 1
 
     asyncio.run(scenario())
 
@@ -299,10 +317,9 @@ def test_wrong_rows_of_one_caller_do_not_touch_its_neighbours(wrong: NDArray[Any
 def test_what_is_no_call_is_refused() -> None:
     async def scenario() -> None:
         async with running() as (gated, call):
-            pickled = {"content-type": MEDIA_TYPE}
+            pickled = {"content-type": "application/vnd.bentoml+pickle"}
             assert await gated.post(data=b"garbage", headers=pickled) == 400
             assert await gated.post(data=b"garbage", headers=pickled | {"buffer-lengths": "3,4"}) == 400
-            assert await gated.post(data=b"", headers=pickled | {"buffer-lengths": "0,0"}) == 400
             assert await gated.post(json={"rows": rows(1).tolist()}) == 400
             # BentoML's own way to read this one fetches the URL.
             assert await gated.post(data={"rows": "http://127.0.0.1:1/"}) == 400
@@ -310,7 +327,7 @@ def test_what_is_no_call_is_refused() -> None:
             async def chunks() -> AsyncIterator[bytes]:
                 yield b"of no told length"
 
-            assert await gated.post(data=chunks(), headers=pickled) == 411
+            assert await gated.post(data=chunks(), headers={"content-type": ROWS}) == 411
             gated.let_go()
             assert (await call(1)).tolist() == [[1]]
 
