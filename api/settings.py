@@ -16,8 +16,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 from api.keys import Keys, read_keys
 
 PREFIX = "FACEBENTO_"
-# One API process keeps two threads busy on a YuNet of 10 ms, with a third of one core for itself: measured, and
-# four reckoned from it.
+# Reckoned: an API process needs a fifth of a core for two threads of YuNet, less for larger models.
 THREADS_PER_WORKER = 4
 
 
@@ -106,8 +105,8 @@ class Settings(BaseSettings):
         default_factory=_cores,
         ge=1,
         le=256,
-        description="Where the models run in processes of their own, the images that all API processes together decode, "
-        "scale and align at once. More than the cores only makes them wait for each other.",
+        description="Where the models run in processes of their own, the images that all API processes together "
+        "decode, scale and align at once. More than the cores only makes them wait for each other.",
     )
     workers: int = Field(
         0,

@@ -14,13 +14,25 @@ from tests.repository import git
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     # Hundreds of requests at a time on a slow machine may take longer than the default deadline of 30 s.
-    made = make_server(tmp_path_factory.mktemp("server"), {"FACEBENTO_DEADLINE_S": "150"})
-    made.start()
-    yield made
+    yield from running(make_server(tmp_path_factory.mktemp("server"), {"FACEBENTO_DEADLINE_S": "150"}))
+
+
+@pytest.fixture(scope="session")
+def batching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One whose runners are processes of their own, as on a GPU."""
+    settings = {"FACEBENTO_DEADLINE_S": "150", "FACEBENTO_PLACEMENT": "processes"}
+    yield from running(make_server(tmp_path_factory.mktemp("batching"), settings))
+
+
+def running(server: Server) -> Iterator[Server]:
+    """A server for some tests, of which the last one may stop it."""
     try:
-        assert made.stop() == 0, made.output
+        server.start()
+        yield server
+        assert server.process is not None
+        assert server.process.poll() == 0 or server.stop() == 0, server.output
     finally:
-        made.kill()
+        server.kill()
 
 
 @pytest.fixture

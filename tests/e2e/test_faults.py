@@ -14,32 +14,26 @@ import psutil
 import pytest
 
 from bench import faults, known
+from tests.e2e.conftest import running
 from tests.e2e.running import HTTP, NewServer, Server, make_server
 
 pytestmark = pytest.mark.e2e
 
 WORKERS = ("detector", "embedder", "facebento")
-
-
-def running(server: Server) -> Iterator[Server]:
-    """A server for some tests, of which the last one may stop it."""
-    try:
-        server.start()
-        yield server
-        assert server.process is not None
-        assert server.process.poll() == 0 or server.stop() == 0, server.output
-    finally:
-        server.kill()
+# As on a GPU: most of what can happen to a runner can happen to one in a process of its own.
+PROCESSES = {"FACEBENTO_PLACEMENT": "processes"}
 
 
 @pytest.fixture(scope="module")
 def with_few_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from running(make_server(tmp_path_factory.mktemp("few"), {"FACEBENTO_MAX_IN_FLIGHT": "4"}))
+    yield from running(make_server(tmp_path_factory.mktemp("few"), PROCESSES | {"FACEBENTO_MAX_IN_FLIGHT": "4"}))
 
 
 @pytest.fixture(scope="module")
 def with_patience(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from running(make_server(tmp_path_factory.mktemp("patience"), {"FACEBENTO_DEADLINE_S": str(PATIENCE_S)}))
+    yield from running(
+        make_server(tmp_path_factory.mktemp("patience"), PROCESSES | {"FACEBENTO_DEADLINE_S": str(PATIENCE_S)})
+    )
 
 
 PATIENCE_S = 120
@@ -260,6 +254,7 @@ def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = make_server(
         tmp_path_factory.mktemp("hurried"),
         {
+            **PROCESSES,
             "FACEBENTO_DEADLINE_S": "1.5",
             "FACEBENTO_DEVICE": "cpu",
             "FACEBENTO_THREADS": "1",

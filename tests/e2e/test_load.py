@@ -18,7 +18,13 @@ Pixels = NDArray[np.uint8]
 REQUESTS = 330
 
 
-def test_no_request_of_hundreds_at_once_fails_and_batches_form(server: Server) -> None:
+def test_no_request_of_hundreds_at_once_fails(server: Server) -> None:
+    photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
+    assert Counter(asyncio.run(_all_at_once(server, photo))) == {200: REQUESTS}, server.output
+
+
+def test_nor_where_the_runners_are_processes_and_there_batches_form(batching_server: Server) -> None:
+    server = batching_server
     photo = (server.folder / "docs" / "images" / "astronaut.jpg").read_bytes()
     answers = asyncio.run(_all_at_once(server, photo))
     assert Counter(answers) == {200: REQUESTS}, server.output

@@ -101,7 +101,7 @@ def test_two_batches_are_in_flight_and_no_more_each_in_memory_of_its_own() -> No
         calls = [asyncio.create_task(engine.run(marked(mark, mark + 1))) for mark in (1, 3, 5)]
         await until(lambda: len(gated.begun) == 2)
         await asyncio.sleep(0.02)
-        assert gated.begun == [1, 3]
+        assert sorted(gated.begun) == [1, 3]
         gated.let_go(3)
         assert [(await call)[:, 0].tolist() for call in calls] == [[1, 2], [3, 4], [5, 6]]
 
@@ -121,6 +121,6 @@ def test_batches_of_a_call_that_is_cancelled_do_not_begin() -> None:
             await gone
         gated.let_go(9)
         assert (await engine.run(marked(9))).tolist() == [[9]]
-        assert gated.begun == [1, 3, 9]
+        assert sorted(gated.begun) == [1, 3, 9]
 
     asyncio.run(scenario())
