@@ -202,7 +202,7 @@ def full_scratch(tmp_path: Path) -> Iterator[Path]:
 def test_on_a_full_disk_requests_are_answered_and_every_line_of_every_process_is_json(
     new_server: NewServer, full_scratch: Path
 ) -> None:
-    server = new_server(FACEBENTO_API_KEYS="phone=k")
+    server = new_server(FACEBENTO_API_KEYS="phone=k", FACEBENTO_PLACEMENT="processes")
     (server.folder / ".env").write_text("FACEBENTO_API_KEYS=k", encoding="utf-8")
     (server.home / "prometheus_multiproc_dir").symlink_to(full_scratch)
     server.run("bentoml", "serve", "--port", server.url.rpartition(":")[2])

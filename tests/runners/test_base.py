@@ -146,16 +146,6 @@ def test_a_runner_whose_device_is_lost_says_so_and_ends(damaged: StoredModel, mo
     assert ended == [(os.getpid(), signal.SIGTERM)]
 
 
-def test_a_gpu_is_handed_a_batch_while_another_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx, "cuda_devices", lambda: 1)
-    batches = {
-        device: replace(OPTIONS, device=device).service["service_class"].in_flight for device in ("cpu", "auto", "cuda")
-    }
-    assert batches == {"cpu": 1, "auto": 2, "cuda": 2}
-    monkeypatch.setattr(onnx, "cuda_devices", lambda: 0)
-    assert replace(OPTIONS, device="auto").service["service_class"].in_flight == 1
-
-
 @pytest.mark.parametrize(
     ("device", "workers"), [("cpu", 1), ("auto", 1), ("cuda", 1), ("cuda:3", 1), ("cuda:0,2", 2), ("cuda:2,0,1", 3)]
 )
