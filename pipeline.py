@@ -224,6 +224,9 @@ class Pipeline:
         finer: Finer = {}
         for number, (scene, picture, faces) in enumerate(zip(scenes, pictures, best, strict=True)):
             for face in faces if all(best) else ():
+                if picture is not None and picture.reduction == 1:
+                    ready.append((picture, face))
+                    continue
                 enough = reduction_for(face, self._embedder.template, self._crop_size)
                 if picture is not None and picture.reduction <= enough:
                     ready.append((picture, face))

@@ -159,14 +159,17 @@ class Search:
     def done(self, scene: Scene, order: Order, limit: int) -> bool:
         """Whether tiles are not to be looked at for the faces asked for."""
         wanted = self._options.small_faces
-        if wanted == "never" or not self._levels(scene):
+        if wanted == "never":
             return True
         if order is Order.AREA and len(scene.faces) >= limit:
             return True  # what the whole picture shows is larger than what only a tile does
-        if order is Order.AREA and limit == 1 and wanted == "auto":
-            return True  # to be compared, in most cases, and for that a face of a tile is too small
-        # Each turn has signs of its own.
-        return wanted == "auto" and bool(scene.faces) and scene.small < CROWD * (self._turns if scene.turn else 1)
+        if wanted == "auto":
+            if order is Order.AREA and limit == 1:
+                return True  # to be compared, in most cases, and for that a face of a tile is too small
+            # Each turn has signs of its own.
+            if scene.faces and scene.small < CROWD * (self._turns if scene.turn else 1):
+                return True
+        return not self._levels(scene)
 
     async def closer(self, scene: Scene, decode: Callable[[], Picture]) -> Scene:
         """What tiles show, together with what was found before. decode: the picture in full.
