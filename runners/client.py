@@ -64,9 +64,9 @@ class RunnerClient:
     async def call(self, method: str, *args: Any) -> Any:
         """Await a method of the runner, again where its connection was dropped.
 
-        A runner closes a connection after 5 idle seconds and the caller's pool keeps it for 15: one taken up in between
-        fails, and nothing is wrong. After a burst there are many of them. In the pause this process reads that they
-        are closed, and drops the others too.
+        A runner closes a connection after 5 idle seconds, and all when it is replaced: one taken up at that moment
+        fails, and nothing is wrong. There may be many of them. In the pause this process reads that they are closed,
+        and drops the others too.
 
         Raises RunnerTimeoutError, and RunnerUnavailableError: at once where the runner is known to be gone, as soon as
         that is known of one that goes meanwhile, and where it has as much to do as it takes.

@@ -199,7 +199,7 @@ def _open(token: bytes, process: int, file: int) -> mmap.mmap:
         if not fcntl.fcntl(opened, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
             raise NotSharedError("That memory may shrink.")
         size = os.fstat(opened).st_size
-        if not PAGE < size <= ARENA_BYTES or os.pread(opened, _TOKEN, 0) != token:
+        if size > ARENA_BYTES or os.pread(opened, _TOKEN, 0) != token:
             raise NotSharedError("That is not the caller's memory.")
         return mmap.mmap(opened, size, prot=mmap.PROT_READ)
     finally:

@@ -220,6 +220,29 @@ def test_no_other_file_is_read(tmp_path: Path, arena: Arena, monkeypatch: pytest
         os.close(file)
 
 
+def test_what_is_no_file_in_memory_is_not_even_opened(
+    tmp_path: Path, arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To open a device may do things."""
+    os.mkfifo(tmp_path / "fifo")
+    fifo = os.open(tmp_path / "fifo", os.O_RDWR)
+    descriptor = put(arena, pictures(1)).descriptor
+    flags: list[int] = []
+    system = os.open
+
+    def told(path: str, how: int) -> int:
+        flags.append(how)
+        return system(path, how)
+
+    monkeypatch.setattr(os, "open", told)
+    with pytest.raises(NotSharedError):
+        read(changed(descriptor, file=fifo))
+    assert flags == [os.O_PATH | os.O_CLOEXEC]
+    assert np.array_equal(read(descriptor), pictures(1))
+    assert len(flags) == 3
+    os.close(fifo)
+
+
 def test_a_refused_descriptor_leaves_no_open_file(arena: Arena) -> None:
     descriptor = put(arena, pictures(1)).descriptor
 

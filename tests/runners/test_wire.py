@@ -68,7 +68,7 @@ def test_answers_arrive_as_they_were_sent() -> None:
         assert np.array_equal(read, each, equal_nan=True)
 
 
-@pytest.mark.parametrize("shape", ["", "a", "3,5", "2,15", "3,5,14", "3,5,-1", "3,-1", "3.0,15"])
+@pytest.mark.parametrize("shape", ["", "a", "3,5", "2,15", "3,5,14", "3,5,-1", "3,-1", "5,9", "45", "3.0,15"])
 def test_answers_that_are_none_are_refused(shape: str) -> None:
     body, _ = write_answers(np.zeros((3, 15), np.float32))
     with pytest.raises(BentoMLException, match="no answers to 3 rows"):
