@@ -16,8 +16,8 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 from api.keys import Keys, read_keys
 
 PREFIX = "FACEBENTO_"
-# Reckoned: an API process needs a fifth of a core for two threads of YuNet, less for larger models.
-THREADS_PER_WORKER = 4
+# Reckoned: an API process needs a fifth of a core for two threads of YuNet. Each may take 1.6 GB at the worst.
+THREADS_PER_WORKER, MOST_WORKERS = 4, 4
 
 
 def _cores() -> int:
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         le=64,
         description="API processes. Each parses its requests on one core, and costs about 150 MB, or 260 MB with the "
         "starter models inside. 0: one for every four of `FACEBENTO_THREADS`, or, where the models run in processes of "
-        "their own, of `FACEBENTO_DECODE_THREADS`.",
+        "their own, of `FACEBENTO_DECODE_THREADS`; but four at the most.",
     )
     detector_batch_size: int = Field(
         16,
@@ -223,7 +223,7 @@ class Settings(BaseSettings):
     @property
     def api_workers(self) -> int:
         threads = self.decode_threads if self.placement == "processes" else self.threads
-        return self.workers or -(-threads // THREADS_PER_WORKER)
+        return self.workers or min(MOST_WORKERS, -(-threads // THREADS_PER_WORKER))
 
     def runners_inside(self, *, on_cpu: bool) -> bool:
         """Whether the API processes run the models, which are on a CPU or not."""

@@ -9,10 +9,8 @@ from typing import Any
 
 import bentoml
 import numpy as np
-from _bentoml_impl.server.app import ContextMiddleware
 from _bentoml_sdk import Service
 from bentoml._internal.marshal.dispatcher import CorkDispatcher, Job, NonBlockSema
-from starlette.middleware import Middleware
 
 from runners.app import AppFactory
 from runners.calls import Calls
@@ -97,19 +95,15 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
 class RunnerAppFactory(AppFactory):
     """With calls bounded, dropped where nobody waits for them, and on their short way to the dispatcher."""
 
-    @property
-    def middlewares(self) -> list[Any]:
-        routes = {
+    def shorten(self) -> None:
+        """Put the bound on calls and their short way inside BentoML's metrics and timeout. Before the app is made."""
+        methods = {
             method.route: Method(method.input_spec.row, partial(self._infer, name))
             for name, method in self.service.apis.items()
             if method.batchable
         }
-        return [
-            *(each for each in super().middlewares if each.cls is not ContextMiddleware),
-            Middleware(Calls, routes=routes.keys()),
-            Middleware(Direct, methods=routes),
-            *(each for each in super().middlewares if each.cls is ContextMiddleware),
-        ]
+        self.service.add_asgi_middleware(Calls, routes=methods.keys())
+        self.service.add_asgi_middleware(Direct, methods=methods)
 
     async def _infer(self, name: str, rows: Rows) -> Answers:
         answers: Answers = await self.dispatchers[name](partial(self._batch, name))(rows)
@@ -144,4 +138,5 @@ class PromptService(Service[Any]):
         factory = RunnerAppFactory(self, is_main=is_main)
         for name, dispatcher in factory.dispatchers.items():
             factory.dispatchers[name] = PromptDispatcher(dispatcher)
+        factory.shorten()
         return factory()
