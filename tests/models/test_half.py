@@ -145,8 +145,9 @@ def test_a_value_that_several_nodes_take_in_32_bits_is_cast_once() -> None:
 
 def test_what_is_only_around_the_network_is_left_out_of_an_engine() -> None:
     found = only_around(store.find("centerface").read())
-    assert {"TopK", "GatherElements", "Exp", "Split", "Mul"} <= found
-    assert not found & {"Conv", "Relu", "Sigmoid"}
+    assert {"TopK", "GatherElements", "Exp", "Mul"} <= found
+    # One of them: the heads, which are one convolution, are split inside the network too.
+    assert not found & {"Conv", "Relu", "Sigmoid", "Split"}
 
 
 def embeddings(count: int) -> Floats:
