@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize(("fuzzer", "runs"), [("fuzz_image", 10_000), ("fuzz_feature", 20_000), ("fuzz_bodies", 800)])
 def test_fuzzer_finds_nothing(fuzzer: str, runs: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", f"tests.fuzz.{fuzzer}", "--runs", str(runs), "--findings", str(tmp_path)]
-    # libFuzzer asks the system how much memory it took at most, and a process begins with what the one took that started
-    # it: these tests' own may be over its limit. Forked from a shell, it begins with that of the shell.
+    # libFuzzer asks the system how much memory it took at most, and a process begins with what the one took that
+    # started it: the tests' own may be over its limit. Forked from a shell, it begins with that of the shell.
     command = ["sh", "-c", '"$@"; exit $?', "sh", *command]
     # What Python hashes decides which way the coverage leads.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
