@@ -1,10 +1,14 @@
 import asyncio
 import gc
+import sys
 import threading
 import weakref
+from functools import partial
 
 import pytest
 
+import stages
+from stages import Work
 from threads import Threads
 
 
@@ -84,3 +88,163 @@ def test_what_fails_when_nobody_waits_any_more_is_not_told_and_frees_its_thread(
     asyncio.run(scenario())
     gc.collect()
     assert not caplog.records
+
+
+def test_what_waits_begins_without_a_turn_of_the_event_loop() -> None:
+    async def scenario() -> None:
+        threads = Threads(1, "test")
+        ended = threading.Event()
+        threads.start(int)
+        threads.start(ended.set)
+        assert ended.wait(10)
+
+    asyncio.run(scenario())
+
+
+async def until_idle(threads: Threads, count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(threads._waiting._idle) != count:  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_of_the_idle_threads_the_one_that_worked_last_is_taken(last: int) -> None:
+    async def scenario() -> None:
+        threads = Threads(2, "test")
+        go_on = [threading.Event(), threading.Event()]
+        idents: dict[int, int] = {}
+
+        def work(number: int) -> None:
+            idents[number] = threading.get_native_id()
+            go_on[number].wait(10)
+
+        jobs = [threads.start(partial(work, number)) for number in range(2)]
+        await until_idle(threads, 0)
+        for count, number in enumerate((1 - last, last), start=1):
+            go_on[number].set()
+            await jobs[number].done
+            await until_idle(threads, count)
+        for _ in range(3):
+            assert await threads.run(threading.get_native_id) == idents[last]
+            await until_idle(threads, 2)
+
+    asyncio.run(scenario())
+
+
+def test_work_is_done_or_withdrawn_and_never_both() -> None:
+    switching = sys.getswitchinterval()
+    began: list[int] = []
+
+    async def scenario() -> None:
+        threads = Threads(2, "test")
+        jobs = []
+        for number in range(3000):
+            jobs.append(threads.start(partial(began.append, number)))
+            if number % 3:
+                jobs[-(number % 3)].withdraw()  # this one or the one before
+        await asyncio.wait([job.done for job in jobs])
+        assert [number for number, job in enumerate(jobs) if not job.done.cancelled()] == sorted(began)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        asyncio.run(scenario())
+    finally:
+        sys.setswitchinterval(switching)
+    assert len(began) >= 1000  # those that were not to be withdrawn
+
+
+def test_what_has_begun_is_not_withdrawn() -> None:
+    async def scenario() -> None:
+        threads = Threads(1, "test")
+        begun, go_on = threading.Event(), threading.Event()
+
+        def work() -> str:
+            begun.set()
+            go_on.wait(10)
+            return "done"
+
+        job = threads.start(work)
+        assert begun.wait(10)
+        job.withdraw()
+        assert not job.done.cancelled()
+        go_on.set()
+        assert await job.done == "done"
+        job.withdraw()
+        assert job.done.result() == "done"
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_learns_of_a_failure_and_the_thread_goes_on() -> None:
+    async def scenario() -> None:
+        threads = Threads(1, "test")
+        with pytest.raises(ZeroDivisionError):
+            await threads.run(lambda: 1 // 0)
+        async with asyncio.timeout(10):
+            assert await threads.run(int) == 0
+
+    asyncio.run(scenario())
+
+
+def test_work_is_done_in_the_context_of_whoever_asked_and_its_wait_is_counted_once() -> None:
+    async def scenario() -> None:
+        threads = Threads(1, "test")
+        go_on = threading.Event()
+        busy = threads.start(partial(go_on.wait, 10))
+        work = Work("id")
+        stages.current.set(work)
+        asked = asyncio.create_task(threads.run(stages.current.get))
+        await asyncio.sleep(0)
+        stages.current.set(None)
+        assert threads._waiting._jobs
+        go_on.set()
+        assert await asked is work
+        assert [name for name, _ in work.spent] == ["queue"]
+        await busy.done
+
+    asyncio.run(scenario())
+
+
+def test_the_threads_end_with_the_pool_when_all_is_done() -> None:
+    async def scenario() -> None:
+        threads = Threads(2, "collected")
+        go_on = threading.Event()
+        jobs = [threads.start(partial(go_on.wait, 10)) for _ in range(3)]
+        workers = [each for each in threading.enumerate() if each.name.startswith("collected_")]
+        assert len(workers) == 2
+        del threads
+        gc.collect()
+        go_on.set()
+        assert await asyncio.gather(*(job.done for job in jobs)) == [True] * 3
+        for worker in workers:
+            await asyncio.to_thread(worker.join, 10)
+            assert not worker.is_alive()
+
+    asyncio.run(scenario())
+
+
+def test_a_pool_that_was_not_used_has_no_threads() -> None:
+    before = threading.active_count()
+    Threads(5, "unused")
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_event_loop_that_closes_before_its_work_is_done_harms_nothing(fails: bool) -> None:
+    threads = Threads(1, "test")
+    go_on = threading.Event()
+
+    def work() -> None:
+        go_on.wait(10)
+        assert not fails
+
+    async def left() -> None:
+        threads.start(work)
+
+    async def after() -> None:
+        async with asyncio.timeout(10):
+            assert await threads.run(int) == 0
+
+    asyncio.run(left())
+    go_on.set()
+    asyncio.run(after())
