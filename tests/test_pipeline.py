@@ -65,6 +65,12 @@ class Runners:
     crops: list[NDArray[np.uint8]] = field(default_factory=list)
 
     async def detect(self, canvases: NDArray[np.uint8]) -> Floats:
+        return self.detect_here(canvases)
+
+    async def embed(self, crops: NDArray[np.uint8]) -> Floats:
+        return self.embed_here(crops)
+
+    def detect_here(self, canvases: NDArray[np.uint8]) -> Floats:
         self.canvases.append(canvases)
         answer = np.zeros((len(canvases), 8, 15), np.float32)
         for row, canvas in zip(answer, canvases, strict=True):
@@ -72,7 +78,7 @@ class Runners:
             row[: len(rows)] = np.array(rows, np.float32).reshape(-1, 15)
         return answer
 
-    async def embed(self, crops: NDArray[np.uint8]) -> Floats:
+    def embed_here(self, crops: NDArray[np.uint8]) -> Floats:
         self.crops.append(crops)
         return np.eye(len(crops), 128, dtype=np.float32)
 
@@ -82,16 +88,21 @@ class Runners:
         small_faces: Literal["auto", "always", "never"] = "auto",
         *,
         rotations: bool = False,
+        here: bool = False,
+        threads: Threads | None = None,
     ) -> Pipeline:
+        """here: as where the runners live in this process and compute on the CPU."""
         return Pipeline(
             detect=self.detect,
             embed=self.embed,
             detector=DETECTOR,
             embedder=EMBEDDER,
-            threads=Threads(2, "decode"),
+            threads=threads or Threads(2, "decode"),
             max_pixels=30_000_000,
             max_image_memory_bytes=memory,
             search=SearchOptions(small_faces, 12, 200, rotations),
+            detect_here=self.detect_here if here else None,
+            embed_here=self.embed_here if here else None,
         )
 
 
