@@ -131,10 +131,13 @@ def test_a_file_without_a_key_in_it_is_named(empty_folder: Path, monkeypatch: py
         ("DEVICE", "cuda:-1"),
         ("DEVICE", "cuda:0,"),
         ("GPU_ENGINE", "cuda-fp8"),
+        ("PLACEMENT", "outside"),
         ("THREADS", "0"),
         ("THREADS", "many"),
         ("DECODE_THREADS", "257"),
         ("WORKERS", "1.5"),
+        ("WORKERS", "-1"),
+        ("WORKERS", "65"),
         ("DEADLINE_S", "0"),
         ("DEADLINE_S", "nan"),
         ("DEADLINE_S", "inf"),
@@ -235,3 +238,41 @@ def test_unknown_variables_are_told_with_what_was_likely_meant(
 def test_every_setting_tells_what_it_trades() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
+
+
+@pytest.mark.parametrize(
+    ("variables", "workers"),
+    [
+        ({"THREADS": "1"}, 1),
+        ({"THREADS": "4"}, 1),
+        ({"THREADS": "5"}, 2),
+        ({"THREADS": "32"}, 8),
+        ({"THREADS": "32", "WORKERS": "0"}, 8),
+        ({"THREADS": "32", "WORKERS": "3"}, 3),
+        ({"THREADS": "32", "PLACEMENT": "inside", "DECODE_THREADS": "8"}, 8),
+        ({"THREADS": "32", "PLACEMENT": "processes", "DECODE_THREADS": "8"}, 2),
+        ({"THREADS": "1", "PLACEMENT": "processes", "DECODE_THREADS": "9", "WORKERS": "1"}, 1),
+    ],
+)
+def test_one_api_process_for_every_four_threads_that_work_in_them_unless_set(
+    variables: dict[str, str], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"FACEBENTO_{name}", value)
+    assert settings.load().api_workers == workers
+
+
+@pytest.mark.parametrize(
+    ("placement", "on_cpu", "inside"),
+    [
+        ("auto", True, True),
+        ("auto", False, False),
+        ("inside", True, True),
+        ("inside", False, True),
+        ("processes", True, False),
+        ("processes", False, False),
+    ],
+)
+def test_where_the_runners_are(placement: str, on_cpu: bool, inside: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEBENTO_PLACEMENT", placement)
+    assert settings.load().runners_inside(on_cpu=on_cpu) is inside
