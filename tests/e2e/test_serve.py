@@ -4,9 +4,11 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from models import store
 from tests.e2e.running import NewServer, Server
 
 pytestmark = pytest.mark.e2e
@@ -34,13 +36,33 @@ def test_bentoml_serve_without_a_key_refuses_to_start_in_one_line(new_server: Ne
     assert "Tracking" not in server.output
 
 
-def test_a_device_that_is_not_there_stops_the_start(new_server: NewServer) -> None:
-    server = new_server(FACEBENTO_DEVICE="cuda:99", FACEBENTO_API_KEYS="k")
-    server.run("bentoml", "serve")
-    assert server.process is not None
-    assert server.process.wait(60) != 0
-    assert "cuda:99" in server.output
-    assert "Traceback" not in server.output
+def damage(home: Path) -> None:
+    """In place of the link to the models: copies of which one is damaged."""
+    (home / "models").unlink()
+    for model_id in ("centerface", "dlib-resnet-v1"):
+        source = store.find(model_id).path.parent
+        shutil.copytree(source, home / "models" / model_id / source.name)
+    [graph] = (home / "models" / "centerface").glob("*/model.onnx")
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(data)
+
+
+def test_what_would_stop_the_models_stops_the_start_in_one_line_wherever_they_run(new_server: NewServer) -> None:
+    starts: list[tuple[Server, str]] = []
+    for placement in ("inside", "processes"):
+        common = {"FACEBENTO_PLACEMENT": placement, "FACEBENTO_API_KEYS": "k"}
+        starts.append((new_server(**common, FACEBENTO_DEVICE="cuda:99"), "cuda:99"))
+        starts.append((new_server(**common), "is damaged: "))
+        damage(starts[-1][0].home)
+    for server, _ in starts:
+        server.run("bentoml", "serve", "--port", server.url.rpartition(":")[2])
+    for server, reason in starts:
+        assert server.process is not None
+        assert server.process.wait(60) == 1
+        [line] = server.output.splitlines()
+        assert line.startswith("Error: ")
+        assert reason in line
 
 
 def test_it_reports_to_nobody(server: Server) -> None:
