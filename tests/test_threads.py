@@ -90,6 +90,36 @@ def test_what_fails_when_nobody_waits_any_more_is_not_told_and_frees_its_thread(
     assert not caplog.records
 
 
+def test_what_came_first_begins_first() -> None:
+    async def scenario() -> None:
+        threads = Threads(1, "test")
+        go_on = threading.Event()
+        begun: list[int] = []
+        threads.start(partial(go_on.wait, 10))
+        jobs = [threads.start(partial(begun.append, number)) for number in range(5)]
+        go_on.set()
+        await asyncio.gather(*(job.done for job in jobs))
+        assert begun == [0, 1, 2, 3, 4]
+
+    asyncio.run(scenario())
+
+
+def test_an_idle_thread_keeps_nothing_of_its_last_work() -> None:
+    async def scenario() -> None:
+        threads = Threads(1, "test")
+        upload = Upload()
+        seen = weakref.ref(upload)
+        gave: asyncio.Future[list[Upload]] = threads.start(partial(list, [upload])).done
+        assert await gave == [upload]
+        await until_idle(threads, 1)
+        del upload, gave
+        async with asyncio.timeout(5):
+            while seen() is not None:  # noqa: ASYNC110  there is no event to wait for
+                await asyncio.sleep(0.001)
+
+    asyncio.run(scenario())
+
+
 def test_what_waits_begins_without_a_turn_of_the_event_loop() -> None:
     async def scenario() -> None:
         threads = Threads(1, "test")
@@ -216,6 +246,22 @@ def test_the_threads_end_with_the_pool_when_all_is_done() -> None:
         gc.collect()
         go_on.set()
         assert await asyncio.gather(*(job.done for job in jobs)) == [True] * 3
+        for worker in workers:
+            await asyncio.to_thread(worker.join, 10)
+            assert not worker.is_alive()
+
+    asyncio.run(scenario())
+
+
+def test_idle_threads_end_with_the_pool() -> None:
+    async def scenario() -> None:
+        threads = Threads(2, "idle")
+        await threads.run(int)
+        await until_idle(threads, 2)
+        workers = [each for each in threading.enumerate() if each.name.startswith("idle_")]
+        assert len(workers) == 2
+        del threads
+        gc.collect()
         for worker in workers:
             await asyncio.to_thread(worker.join, 10)
             assert not worker.is_alive()

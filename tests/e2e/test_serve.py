@@ -37,12 +37,12 @@ def test_bentoml_serve_without_a_key_refuses_to_start_in_one_line(new_server: Ne
 
 
 def damage(home: Path) -> None:
-    """In place of the link to the models: copies of which one is damaged."""
+    """Models of its own, of which one is damaged, in place of the link to all."""
     (home / "models").unlink()
-    for model_id in ("centerface", "dlib-resnet-v1"):
-        source = store.find(model_id).path.parent
-        shutil.copytree(source, home / "models" / model_id / source.name)
-    [graph] = (home / "models" / "centerface").glob("*/model.onnx")
+    detector, embedder = (store.find(model_id).path.parent for model_id in ("centerface", "dlib-resnet-v1"))
+    shutil.copytree(detector, home / "models" / detector.parent.name / detector.name)
+    (home / "models" / embedder.parent.name).symlink_to(embedder.parent)
+    [graph] = (home / "models" / detector.parent.name).glob("*/model.onnx")
     data = bytearray(graph.read_bytes())
     data[len(data) // 2] ^= 1
     graph.write_bytes(data)
