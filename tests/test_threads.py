@@ -1,15 +1,21 @@
 import asyncio
+import contextlib
 import gc
+import subprocess
 import sys
 import threading
 import weakref
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 import stages
+from memory import ImageMemory
 from stages import Work
 from threads import Threads
+
+ROOT = Path(__file__).parent.parent
 
 
 class Upload:
@@ -294,3 +300,63 @@ def test_an_event_loop_that_closes_before_its_work_is_done_harms_nothing(fails: 
     asyncio.run(left())
     go_on.set()
     asyncio.run(after())
+
+
+# Native code, as decoders and onnxruntime are, on a thread that the interpreter ends is ended with the whole process.
+ENDS_AT_WORK = """
+import asyncio, threading, time
+import cv2, numpy as np
+from threads import Threads
+
+begun, threads = threading.Event(), Threads(1, "test")
+
+def work():
+    pixels = np.zeros((300, 300, 3), np.uint8)
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        cv2.GaussianBlur(pixels, (31, 31), 5)
+        begun.set()
+    print("done", flush=True)
+
+async def request():
+    threads.start(work)
+    begun.wait()
+
+asyncio.run(request())
+"""
+
+
+def test_a_process_that_ends_waits_for_what_its_threads_have_begun() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDS_AT_WORK], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_what_failed_is_let_go_of_without_the_garbage_collector(held: bool) -> None:
+    async def scenario() -> None:
+        threads, memory = Threads(1, "test"), ImageMemory(1)
+        upload = Upload()
+        seen = weakref.ref(upload)
+
+        async def request(upload: Upload) -> None:
+            def work() -> None:
+                raise ValueError(upload)
+
+            with contextlib.suppress(ValueError):
+                if held:
+                    async with memory.hold(1) as hold:
+                        await hold.in_thread(threads, work)
+                else:
+                    await threads.run(work)
+
+        await asyncio.create_task(request(upload))
+        del upload
+        await threads.run(int)  # the thread has turned to something else
+        await asyncio.sleep(0)
+        assert seen() is None
+
+    gc.disable()
+    try:
+        asyncio.run(scenario())
+    finally:
+        gc.enable()
