@@ -115,7 +115,7 @@ def test_an_idle_thread_keeps_nothing_of_its_last_work() -> None:
         threads = Threads(1, "test")
         upload = Upload()
         seen = weakref.ref(upload)
-        gave: asyncio.Future[list[Upload]] = threads.start(partial(list, [upload])).done
+        gave: asyncio.Future[list[Upload]] = threads.start(partial(list[Upload], [upload])).done
         assert await gave == [upload]
         await until_idle(threads, 1)
         del upload, gave
