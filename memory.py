@@ -124,6 +124,8 @@ class Hold:
         except asyncio.CancelledError:
             job.withdraw()
             raise
+        finally:
+            del job  # an error refers to this frame, and the job to the error
 
     def leave(self) -> None:
         self._left = True

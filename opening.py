@@ -50,17 +50,17 @@ class Opener:
 class Opening:
     opener: Opener
     upload: Upload
-    bytes: int  # of memory: what is held for it before it is open, or what it needs then, or what it keeps after that
+    bytes: int  # of memory: what is held for it before it is open, and what it keeps after that
     keep: bool  # whether the picture is needed when it has been looked at
+    needed: int = 0  # bytes of memory, to be opened
     picture: Picture | None = None
 
     def open(self) -> tuple[Header, Picture]:
         """The picture as a look at the whole of it needs it. Raises LargerError, and notes how much it takes."""
         header = self.opener.header(self.upload)
         reduction = self.opener.reduction(header)
-        needed = header.peak_bytes(reduction)
-        if needed > self.bytes:
-            self.bytes = needed
+        self.needed = header.peak_bytes(reduction)
+        if self.needed > self.bytes:
             raise LargerError
         picture = self.opener.picture(self.upload, reduction)
         self.bytes = picture.pixels.nbytes if self.keep else 0

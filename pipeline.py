@@ -159,7 +159,7 @@ class Pipeline:
                 try:
                     scenes = await _all(self._search.first(held, each.open, shown=shown) for each in openings)
                 except LargerError:
-                    budgets = [each.bytes for each in openings]
+                    budgets = [max(budget, each.needed) for budget, each in zip(budgets, openings, strict=True)]
                     continue
                 pictures = [each.picture for each in openings if each.picture is not None]
                 held.shrink(sum(each.bytes for each in openings) + crops_bytes)

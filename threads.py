@@ -40,16 +40,12 @@ class Job(Generic[T]):
         except IndexError:
             return
         try:
-            result = self._context.run(self._begin, work)
+            result = self._context.run(_begin, work, self._since)
         except BaseException as error:  # noqa: BLE001  it is whoever waits who learns of it
             self._tell(self._failed, error)
+            del self, work  # the error refers to this frame, and is what it refers to
         else:
             self._tell(self._succeeded, result)
-
-    def _begin(self, work: Callable[[], T]) -> T:
-        if request := stages.current.get():
-            request.spend("queue", self._since)
-        return work()
 
     def _tell(self, how: Callable[[Any], None], what: Any) -> None:
         try:
@@ -66,6 +62,12 @@ class Job(Generic[T]):
         if not self.done.cancelled():
             self.done.set_exception(error)
             self.done.exception()  # where nobody waits for it any more, it is not to be logged as forgotten
+
+
+def _begin(work: Callable[[], T], since: float) -> T:
+    if request := stages.current.get():
+        request.spend("queue", since)
+    return work()
 
 
 class Threads:
@@ -85,9 +87,13 @@ class Threads:
         """Have the work done as soon as a thread is free for it."""
         if not self._started:
             self._started = True
-            for number in range(self.count):
-                threading.Thread(target=self._waiting.serve, name=f"{self._name}_{number}", daemon=True).start()
-            weakref.finalize(self, self._waiting.end)
+            threads = [
+                threading.Thread(target=self._waiting.serve, name=f"{self._name}_{number}", daemon=True)
+                for number in range(self.count)
+            ]
+            for thread in threads:
+                thread.start()
+            weakref.finalize(self, _end, self._waiting, threads)
         job = Job(work)
         self._waiting.put(job)
         return job
@@ -100,6 +106,16 @@ class Threads:
         except asyncio.CancelledError:
             job.withdraw()
             raise
+        finally:
+            del job  # an error refers to this frame, and the job to the error
+
+
+def _end(waiting: "_Waiting", threads: "list[threading.Thread]") -> None:
+    waiting.end()
+    # At the interpreter's exit: a thread that came back from native code after it would abort the process.
+    if not threading.main_thread().is_alive():
+        for thread in threads:
+            thread.join()
 
 
 class _Waiting:
@@ -137,7 +153,6 @@ class _Waiting:
                 if job is None:
                     return
             job.run()
-            del job  # with its result, which is not to be kept until the next one comes
 
     def end(self) -> None:
         """Have the threads end once nothing waits for them."""
