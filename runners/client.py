@@ -41,6 +41,7 @@ class RunnerClient:
         self._given_up_at = math.inf
         self._reason = ""
         self._waiting: set[asyncio.Timeout] = set()  # of the calls in work
+        self._failures: set[type[Exception]] = set()  # of `watch`: the kinds that the log has
 
     @property
     def present(self) -> bool:
@@ -125,10 +126,26 @@ class RunnerClient:
         async with RemoteRunner(url, self._model.partition(":")[2], headers) as remote:
             self._local = remote.local
             self._remote = remote
-            while True:
-                await self._probe(remote)
-                remote.tidy()
-                await asyncio.sleep(PROBE_PAUSE_S)
+            try:
+                while True:
+                    await self._round(remote)
+                    await asyncio.sleep(PROBE_PAUSE_S)
+            finally:
+                # Nobody asks any more, and the connections are closed.
+                self._misses = MISSES
+
+    async def _round(self, remote: RemoteRunner) -> None:
+        try:
+            await self._probe(remote)
+            remote.tidy()
+        except Exception as error:
+            # One that ended would leave the service ready, with no way to its runner.
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if type(error) not in self._failures:
+            self._failures.add(type(error))
+            log.error("the %s could not be watched, and is watched further", self._name, exc_info=error)
 
     async def _probe(self, remote: RemoteRunner) -> None:
         was_present = self.present
@@ -145,6 +162,9 @@ class RunnerClient:
                 reason = f" for {self._model}: it runs {model}"
         except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):  # the last two: no JSON object
             self._misses += 1
+        except Exception as error:  # noqa: BLE001  whatever it is, there was no answer
+            self._misses += 1
+            self._tell(error)
         if self.present and not was_present:
             log.info("the %s answers", self._name)
             remote.share()

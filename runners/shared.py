@@ -76,6 +76,7 @@ class Arena:
         self._free = [(PAGE, size - PAGE)]  # start and length, by start
         self._backed = PAGE  # up to where there are pages
         self._top = PAGE  # up to where places were in use since the last `trim`
+        self._trims = True
 
     def put(self, rows: NDArray[np.uint8]) -> Place | None:
         """Copy the rows into it. None where there is no room."""
@@ -109,9 +110,14 @@ class Arena:
     def trim(self) -> None:
         """Give the system back what lies above all that was in use since the last time."""
         keep = max(self._top, KEPT_BYTES)
-        if self._backed > keep:
-            self._memory.madvise(mmap.MADV_REMOVE, keep, self._backed - keep)
-            self._backed = keep
+        if self._backed > keep and self._trims:
+            try:
+                self._memory.madvise(mmap.MADV_REMOVE, keep, self._backed - keep)
+            except OSError as error:
+                self._trims = False
+                log.warning("memory that was shared with a runner can't be given back, and is kept: %s", error)
+            else:
+                self._backed = keep
         last, room = self._free[-1] if self._free else (len(self._memory), 0)
         self._top = last if last + room == len(self._memory) else len(self._memory)
 

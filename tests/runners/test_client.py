@@ -397,6 +397,53 @@ def test_a_runner_on_another_host_is_never_given_up(monkeypatch: pytest.MonkeyPa
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("failing", ["tidy", "share", "placement"])
+def test_a_watch_outlives_whatever_fails_in_a_round(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    socket, failures = tmp_path / "runner.sock", 0
+    watched = client(Method())
+    works = getattr(RemoteRunner, failing)
+
+    def fails(self: RemoteRunner) -> Any:
+        nonlocal failures
+        if watched._remote is None:  # it is only being opened
+            return works(self)
+        failures += 1
+        raise RuntimeError("no such thing")
+
+    async def scenario() -> None:
+        async with runner_on(socket, [200]):
+            monkeypatch.setattr(RemoteRunner, failing, fails)
+            watch = asyncio.create_task(watched.watch(socket.as_uri()))
+            await until(lambda: failures > (0 if failing == "share" else 3) or watch.done())
+            assert not watch.done()
+            monkeypatch.setattr(RemoteRunner, failing, works)
+            await becomes(watched, present=True)
+            assert (await watched.call("method", ROW)).tolist() == ANSWER.tolist()
+            await cancel(watch)
+
+    asyncio.run(scenario())
+    [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.exc_info is not None
+
+
+def test_a_runner_whose_watch_has_ended_is_gone_and_given_up(tmp_path: Path, clock: SimpleNamespace) -> None:
+    socket = tmp_path / "runner.sock"
+    watched = client(Method())
+
+    async def scenario() -> None:
+        async with runner_on(socket, [200]):
+            watch = asyncio.create_task(watched.watch(socket.as_uri()))
+            await becomes(watched, present=True)
+            await cancel(watch)
+
+    asyncio.run(scenario())
+    assert not watched.present
+    clock.now += GIVEN_UP_S + 1
+    assert watched.given_up
+
+
 def test_a_runner_in_this_process_is_there_once_it_is_made() -> None:
     watched = client(Method())
     asyncio.run(watched.watch(None))

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import mmap
 import os
 import signal
 import struct
@@ -132,6 +133,31 @@ def test_memory_that_is_no_longer_used_goes_back_to_the_system(monkeypatch: pyte
     again = put(arena, np.full(9 * PAGE, 5, np.uint8))
     arena.trim()
     assert read(again.descriptor, (9 * PAGE,)).tolist() == [[5] * 9 * PAGE]
+    arena.close()
+
+
+def test_memory_that_can_not_be_given_back_is_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[int] = []
+
+    class Kept(mmap.mmap):
+        def madvise(self, option: int, start: int = 0, length: int = 0) -> None:  # noqa: ARG002
+            tried.append(start)
+            raise OSError("not here")
+
+    monkeypatch.setattr(shared, "KEPT_BYTES", 2 * PAGE)
+    monkeypatch.setattr("runners.shared.mmap.mmap", Kept)
+    arena = Arena(8 * PAGE)
+    monkeypatch.undo()
+    put(arena, np.ones(3 * PAGE, np.uint8)).__exit__()
+    monkeypatch.setattr(shared, "KEPT_BYTES", 2 * PAGE)
+    for _ in range(3):
+        arena.trim()
+    assert tried == [2 * PAGE]
+    assert caplog.text.count("can't be given back") == 1
+    with put(arena, pictures(1)) as descriptor:
+        assert np.array_equal(read(descriptor), pictures(1))
     arena.close()
 
 
