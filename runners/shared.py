@@ -8,7 +8,7 @@ can open, and which the kernel frees when the last process is done with it, howe
 A place is free for the next call as soon as the call has ended in the caller, also where it was cancelled or its
 connection broke, and the runner may still read it. That harms nobody: what it reads then, rows of another call or a
 mixture, goes into the row's answer and into no other, and nobody is there to take that answer, for the connection it
-would go to is closed. Any bytes are valid rows. The retry of a call uses the same place with the same rows in it.
+would go to is closed. Any bytes are valid rows. A call that is tried again puts its rows into a place anew.
 """
 
 import asyncio
@@ -79,7 +79,9 @@ class Arena:
         self._trims = True
 
     def put(self, rows: NDArray[np.uint8]) -> Place | None:
-        """Copy the rows into it. None where there is no room."""
+        """Copy the rows into it. None where there is no room. Raises TypeError for what is not uint8."""
+        if rows.dtype != np.uint8:
+            raise TypeError(f"rows are uint8, not {rows.dtype}")
         length = -(-rows.nbytes // PAGE) * PAGE
         index = next((i for i, (_, room) in enumerate(self._free) if room >= length), None)
         if index is None:
@@ -88,7 +90,7 @@ class Arena:
         if start + length > self._backed:
             try:
                 os.posix_fallocate(self._file, self._backed, start + length - self._backed)
-            except OSError:  # of memory that is short; written to without asking, it would kill the process
+            except OSError:  # the system refuses it, and the rows are sent; a container's own limit is not told here
                 return None
             self._backed = start + length
         self._free[index : index + 1] = [(start + length, room - length)] if room > length else []

@@ -102,6 +102,12 @@ def test_what_finds_no_room_is_told(arena: Arena) -> None:
     assert arena.put(whole) is not None
 
 
+def test_rows_of_another_type_are_refused_and_take_no_place(arena: Arena) -> None:
+    with pytest.raises(TypeError, match="float32"):
+        arena.put(np.zeros((1, *SHAPE), np.float32))
+    assert arena._free == [(PAGE, 7 * PAGE)]
+
+
 def test_memory_that_is_short_is_no_room(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: int) -> None:
         raise OSError
