@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 
-from runners.client import GIVEN_UP_S, MISSES, STARTING_S, RunnerClient
+from runners.client import BUILDING_S, GIVEN_UP_S, MISSES, STARTING_S, RunnerClient
 from runners.errors import RunnerTimeoutError, RunnerUnavailableError
 from runners.remote import RemoteRunner
 from runners.wire import SHAPE, write_answers
@@ -355,6 +355,22 @@ def test_a_runner_that_never_came_is_given_up_later(tmp_path: Path, clock: Simpl
         clock.now += STARTING_S - 1
         given_up = [watched.given_up]
         clock.now += 2
+        given_up.append(watched.given_up)
+        assert given_up == [False, True]
+        await cancel(watch)
+
+    asyncio.run(scenario())
+
+
+def test_one_that_builds_its_engines_first_has_longer(tmp_path: Path, clock: SimpleNamespace) -> None:
+    watched = RunnerClient("detector", "a-model:1", client(Method())._proxy, BUILDING_S)
+
+    async def scenario() -> None:
+        watch = asyncio.create_task(watched.watch((tmp_path / "nobody.sock").as_uri()))
+        await asyncio.sleep(0)
+        clock.now += STARTING_S + 1
+        given_up = [watched.given_up]
+        clock.now += BUILDING_S
         given_up.append(watched.given_up)
         assert given_up == [False, True]
         await cancel(watch)
