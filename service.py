@@ -31,7 +31,7 @@ from models.errors import ModelError, ModelNotStoredError
 from pipeline import Pipeline
 from runners.app import AppFactory
 from runners.base import NAMES, RunnerOptions
-from runners.client import RunnerClient
+from runners.client import BUILDING_S, STARTING_S, RunnerClient
 from runners.detector import detector_runner
 from runners.embedder import embedder_runner
 from runners.onnx import cpu_only
@@ -209,9 +209,10 @@ class FaceService:
             log.warning(line)
         return_freed_memory()
         self._sockets = keep_sockets()
+        starting_s = BUILDING_S if configured.gpu_engine == "tensorrt" else STARTING_S
         self.runners = {
-            "detector": RunnerClient("detector", detector_model.tag, lambda: self.detector),
-            "embedder": RunnerClient("embedder", embedder_model.tag, lambda: self.embedder),
+            "detector": RunnerClient("detector", detector_model.tag, lambda: self.detector, starting_s),
+            "embedder": RunnerClient("embedder", embedder_model.tag, lambda: self.embedder, starting_s),
         }
         self.models = (detector_model, embedder_model)
         self.pipeline = Pipeline(

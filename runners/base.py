@@ -3,20 +3,24 @@
 import logging
 import os
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import bentoml
 import numpy as np
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.exceptions import ServiceUnavailable
 from numpy.typing import NDArray
 
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
 from runners.batching import PromptService
+from runners.claim import claim
 from runners.cpu import CpuEngine
-from runners.onnx import choose_device, device_numbers
+from runners.onnx import choose_device, device_numbers, load_tensorrt
 from runners.opening import GpuEngine, open_engine
 from runners.sockets import unix_sockets
 from runners.stopping import leave_last
@@ -26,6 +30,7 @@ from threads import Threads
 log = logging.getLogger("facebento.runners")
 
 NAMES = frozenset({"detector", "embedder"})  # of the services that are runners
+REPLACED_S = 10  # for a process that is replaced to be done with what it has in work, and to leave its GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,6 @@ class RunnerOptions:
             "service_class": PromptService,
             "workers": len(device_numbers(self.device)),  # one for each device
             "traffic": {"timeout": self.deadline_s},
-            # By default the caller closes its session every 100 calls or 300 seconds, and with it calls in flight.
-            "runner_connection": {"max_requests": 10**9, "max_age": 1e9},
             # A line for each call, in a format of its own.
             "logging": {"access": {"enabled": False}},
         }
@@ -75,9 +78,16 @@ def before_start(stored: StoredModel, options: RunnerOptions) -> Any:
 
     def check() -> None:
         stored.verify()
-        choose_device(options.device)
+        if choose_device(options.device) != "cpu" and options.gpu_engine == "tensorrt":
+            load_tensorrt()
 
     return bentoml.on_deployment(check)
+
+
+def _engines(stored: StoredModel) -> Path:
+    """TensorRT's of this very graph. Beside the store: all that is in a model's folder goes into a bento."""
+    home = Path(BentoMLContainer.bentoml_home.get())
+    return home / "engines" / stored.description.id / stored.prepared_sha256[:16]
 
 
 class Runner:
@@ -97,8 +107,8 @@ class Runner:
             threads=compute,
             max_batch=options.max_batch,
             gpu_engine=options.gpu_engine,
-            engines=stored.path.with_name("engines"),
-            worker=bentoml.server_context.worker_index or 1,
+            engines=_engines(stored),
+            worker=self._worker(device_numbers(options.device)),
         )
         placement = self._engine.placement
         log.info("%s runs on %s by %s in %s", stored.tag, placement.device, placement.provider, placement.precision)
@@ -108,6 +118,19 @@ class Runner:
     def lost(self) -> bool:
         """Whether nothing can be run any more."""
         return self._engine.lost
+
+    @staticmethod
+    def _worker(devices: Sequence[int]) -> int:
+        """Which of the processes that share these devices this one is, from 1."""
+        context = bentoml.server_context
+        service = context.service_name or ""
+        if len(devices) > 1 and service in NAMES:
+            socket = unix_sockets().get(service)
+            folder = socket.parent if socket else Path(tempfile.gettempdir())
+            place = claim(devices, service, folder, at_most_s=REPLACED_S)
+            if place is not None:
+                return place + 1
+        return context.worker_index or 1
 
     @bentoml.api(input_spec=NoInput)
     async def placement(self) -> dict[str, str]:

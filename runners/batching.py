@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -74,16 +74,24 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
                 async with self._wake_event:
                     await self._wake_event.wait_for(self._queue.__len__)
                 try:
-                    jobs = tuple(self._get_inputs())
+                    jobs = self._get_inputs()
                 except Exception:
                     log.exception("no batch could be made")
             self._loop.create_task(self.outbound_call(tuple(jobs), training=True))
 
-    def _get_inputs(self, num_batches: int | None = None) -> Iterable[Job[Any, Any]]:
+    def _get_inputs(self, num_batches: int | None = None) -> Sequence[Job[Any, Any]]:
         waited_for = [job for job in self._queue if not job.future.done()]
         self._queue.clear()
         self._queue.extend(waited_for)
-        return super()._get_inputs(num_batches)
+        try:
+            return tuple(super()._get_inputs(num_batches))
+        except Exception as error:
+            # What was taken out of the queue by then is in no batch, and its callers would wait for nothing.
+            left = {id(job) for job in self._queue}
+            for job in waited_for:
+                if id(job) not in left and not job.future.done():
+                    job.future.set_result(error)  # the way in which the dispatcher tells of one
+            raise
 
     def split_job(self, job: Job[Any, Any], split_indexes: list[int]) -> tuple[Job[Any, Any], Job[Any, Any]]:
         first, second = super().split_job(job, split_indexes)

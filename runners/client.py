@@ -20,20 +20,23 @@ PROBE_PAUSE_S = 0.5
 MISSES = 2  # probes in a row without an answer until the runner counts as gone: within 4 seconds
 RETRIES_S = (0.01, 0.05, 0.2)  # the pauses before each further try over a dropped connection
 STARTING_S = 300  # from its own start until a runner that never came is given up: a GPU takes its time to warm up
+BUILDING_S = 3600  # the same where TensorRT first builds its engines, one for each size of a batch
 GIVEN_UP_S = 60  # without an answer until only a restart of everything can help: a new runner is there in 10 to 20
 
 
 class RunnerClient:
     """One runner, wherever BentoML placed it: in a process of its own, or in this one."""
 
-    def __init__(self, name: str, model: str, proxy: Callable[[], Any]) -> None:
+    def __init__(self, name: str, model: str, proxy: Callable[[], Any], starting_s: float = STARTING_S) -> None:
         """model: the tag of the model that it must run; with another one it counts as gone.
 
         proxy: gives BentoML's stand-in for the runner; not called before the first call, since it connects later.
+        starting_s: until one that never came is given up.
         """
         self._name = name
         self._model = model
         self._proxy = proxy
+        self._starting_s = starting_s
         self._misses = MISSES
         self._remote: RemoteRunner | None = None  # where it does not live in this process
         self._placement: dict[str, str] | None = None
@@ -41,6 +44,7 @@ class RunnerClient:
         self._given_up_at = math.inf
         self._reason = ""
         self._waiting: set[asyncio.Timeout] = set()  # of the calls in work
+        self._failures: set[type[Exception]] = set()  # of `watch`: the kinds that the log has
 
     @property
     def present(self) -> bool:
@@ -49,7 +53,7 @@ class RunnerClient:
 
     @property
     def given_up(self) -> bool:
-        """Whether it has been gone for a minute, or has not come within five: neither it nor the one in its place will
+        """Whether it has been gone for a minute, or has not come in time: neither it nor the one in its place will
         come by itself. Never of a runner on another host, which a restart here can't help.
         """
         return self._local and not self.present and time.monotonic() > self._given_up_at
@@ -64,9 +68,9 @@ class RunnerClient:
     async def call(self, method: str, *args: Any) -> Any:
         """Await a method of the runner, again where its connection was dropped.
 
-        A runner closes a connection after 5 idle seconds, and all when it is replaced: one taken up at that moment
-        fails, and nothing is wrong. There may be many of them. In the pause this process reads that they are closed,
-        and drops the others too.
+        A runner closes a connection after 5 idle seconds, of which this end uses it for 4, and all when it is replaced:
+        one taken up at that moment fails, and nothing is wrong. There may be many of them. In the pause this process
+        reads that they are closed, and drops the others too.
 
         Raises RunnerTimeoutError, and RunnerUnavailableError: at once where the runner is known to be gone, as soon as
         that is known of one that goes meanwhile, and where it has as much to do as it takes.
@@ -119,16 +123,32 @@ class RunnerClient:
             self._placement = await self._call("placement", ())
             self._misses = 0
             return
-        self._given_up_at = time.monotonic() + STARTING_S
+        self._given_up_at = time.monotonic() + self._starting_s
         # By which BentoCloud's balancer tells the runners apart: all have one address there.
         headers = {"Runner-Name": self._name} if url.startswith("file:") else self._proxy().to_async.default_headers
         async with RemoteRunner(url, self._model.partition(":")[2], headers) as remote:
             self._local = remote.local
             self._remote = remote
-            while True:
-                await self._probe(remote)
-                remote.tidy()
-                await asyncio.sleep(PROBE_PAUSE_S)
+            try:
+                while True:
+                    await self._round(remote)
+                    await asyncio.sleep(PROBE_PAUSE_S)
+            finally:
+                # Nobody asks any more, and the connections are closed.
+                self._misses = MISSES
+
+    async def _round(self, remote: RemoteRunner) -> None:
+        try:
+            await self._probe(remote)
+            remote.tidy()
+        except Exception as error:  # noqa: BLE001
+            # One that ended would leave the service ready, with no way to its runner.
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if type(error) not in self._failures:
+            self._failures.add(type(error))
+            log.error("the %s could not be watched, and is watched further", self._name, exc_info=error)
 
     async def _probe(self, remote: RemoteRunner) -> None:
         was_present = self.present
@@ -145,6 +165,9 @@ class RunnerClient:
                 reason = f" for {self._model}: it runs {model}"
         except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):  # the last two: no JSON object
             self._misses += 1
+        except Exception as error:  # noqa: BLE001  whatever it is, there was no answer
+            self._misses += 1
+            self._tell(error)
         if self.present and not was_present:
             log.info("the %s answers", self._name)
             remote.share()

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import first_line
 from runners.engine import Engine
+from runners.errors import DeviceUnavailableError
 from runners.onnx import Session, pinned
 from threads import Threads
 
@@ -23,23 +25,30 @@ class CudaEngine(Engine):
     """
 
     def __init__(self, sessions: Mapping[int, Session]) -> None:
-        """sessions: for each size of a batch, one that takes it."""
+        """sessions: for each size of a batch, one that takes it. Raises DeviceUnavailableError where they can't run."""
         self._sessions = dict(sorted(sessions.items()))
-        self._largest, widest = [*self._sessions.items()][-1]
+        self.largest, widest = [*self._sessions.items()][-1]
         super().__init__(widest.placement)
         self._threads = Threads(IN_FLIGHT, "cuda")
         self._buffers: queue.SimpleQueue[NDArray[np.uint8]] = queue.SimpleQueue()
         for _ in range(IN_FLIGHT):
-            self._buffers.put(pinned((self._largest, *widest.row), self.placement.device))
+            self._buffers.put(pinned((self.largest, *widest.row), self.placement.device))
         # The largest first: what it leaves of the device's memory is the others', and where it is too little, the start
         # fails at once.
-        for size in reversed(self._sessions):
-            answers = self.answer(np.zeros((size, *widest.row), np.uint8))
+        try:
+            for size in reversed(self._sessions):
+                answers = self.answer(np.zeros((size, *widest.row), np.uint8))
+        except Exception as error:  # onnxruntime's own are of many unrelated kinds
+            raise DeviceUnavailableError(
+                f"{self.placement.device} was asked for, and can't run a batch of {size}: {first_line(error)}. See in "
+                "nvidia-smi whether its driver fits and its memory is free, make FACEBENTO_DETECTOR_BATCH_SIZE and "
+                "FACEBENTO_EMBEDDER_BATCH_SIZE smaller, or set FACEBENTO_DEVICE to cpu."
+            ) from error
         self._failed = np.full_like(answers[:1], np.nan)
 
     async def run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
         failures: list[Exception] = []
-        batches = (rows[i : i + self._largest] for i in range(0, len(rows), self._largest))
+        batches = (rows[i : i + self.largest] for i in range(0, len(rows), self.largest))
         answers = await asyncio.gather(*(self._threads.run(self._batch, batch, failures) for batch in batches))
         self._note(len(rows), failures)
         return answers[0] if len(answers) == 1 else np.concatenate(answers)

@@ -27,6 +27,7 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 
+_TENSORRT_REMEDY = "Install tensorrt-cu13 10 beside requirements/serve-cuda.txt, or set FACEBENTO_GPU_ENGINE to cuda."
 _PORTABLE = 1  # cudaHostRegisterPortable: for every device and thread
 
 
@@ -131,6 +132,18 @@ def cuda_session(graph: bytes, device: str, *, rows: int, precision: str = "fp32
     return Session(_on_gpu(graph, options, [(CUDA, cuda), CPU], remedy), placement)
 
 
+def load_tensorrt() -> str:
+    """Its release. Raises DeviceUnavailableError."""
+    ort.preload_dlls()
+    try:
+        release: str = importlib.import_module("tensorrt").__version__  # its libraries are loaded with it
+    except Exception as error:  # what a broken library raises is of many kinds
+        raise DeviceUnavailableError(
+            f"TensorRT was asked for, and could not be loaded: {error}. {_TENSORRT_REMEDY}"
+        ) from error
+    return release
+
+
 def tensorrt_session(graph: bytes, device: str, *, rows: int, engines: Path | None, left_out: Sequence[str]) -> Session:
     """For that many rows at a time, in 16-bit floats. Where there is no engine for this GPU yet, it takes minutes.
 
@@ -139,12 +152,7 @@ def tensorrt_session(graph: bytes, device: str, *, rows: int, engines: Path | No
 
     Raises DeviceUnavailableError.
     """
-    remedy = "Install tensorrt-cu13 10 beside requirements/serve-cuda.txt, or set FACEBENTO_GPU_ENGINE to cuda."
-    ort.preload_dlls()
-    try:
-        release = importlib.import_module("tensorrt").__version__  # its libraries are loaded with it
-    except Exception as error:  # what a broken library raises is of many kinds
-        raise DeviceUnavailableError(f"TensorRT was asked for, and could not be loaded: {error}. {remedy}") from error
+    release = load_tensorrt()
     options = _options()
     # Fixed shapes, since those of a range have to be told for each part that TensorRT takes of the graph.
     options.add_free_dimension_override_by_name("n", rows)
@@ -157,8 +165,9 @@ def tensorrt_session(graph: bytes, device: str, *, rows: int, engines: Path | No
     }
     if engines is not None:
         # onnxruntime calls an engine by its graph and the GPU's architecture. It is good for one size of a batch and
-        # one release of TensorRT, and best on the model of GPU that it was tuned on.
-        key = f"{gpu_name(device)}-tensorrt-{release}-onnxruntime-{version()}"
+        # one release of TensorRT, and best on the model of GPU that it was tuned on. By the number of the GPU too:
+        # the processes of several start at one time, and would write the same files.
+        key = f"{gpu_name(device)}-{_number(device)}-tensorrt-{release}-onnxruntime-{version()}"
         folder = engines / re.sub(r"[^\w.-]+", "-", key) / str(rows)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +177,7 @@ def tensorrt_session(graph: bytes, device: str, *, rows: int, engines: Path | No
             tensorrt |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
             tensorrt |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder.parent)}
     cuda = {"device_id": _number(device), "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
-    session = _on_gpu(graph, options, [(TENSORRT, tensorrt), (CUDA, cuda), CPU], remedy)
+    session = _on_gpu(graph, options, [(TENSORRT, tensorrt), (CUDA, cuda), CPU], _TENSORRT_REMEDY)
     return Session(session, Placement(device, TENSORRT, "fp16"))
 
 

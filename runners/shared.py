@@ -8,7 +8,7 @@ can open, and which the kernel frees when the last process is done with it, howe
 A place is free for the next call as soon as the call has ended in the caller, also where it was cancelled or its
 connection broke, and the runner may still read it. That harms nobody: what it reads then, rows of another call or a
 mixture, goes into the row's answer and into no other, and nobody is there to take that answer, for the connection it
-would go to is closed. Any bytes are valid rows. The retry of a call uses the same place with the same rows in it.
+would go to is closed. Any bytes are valid rows. A call that is tried again puts its rows into a place anew.
 """
 
 import asyncio
@@ -76,9 +76,12 @@ class Arena:
         self._free = [(PAGE, size - PAGE)]  # start and length, by start
         self._backed = PAGE  # up to where there are pages
         self._top = PAGE  # up to where places were in use since the last `trim`
+        self._trims = True
 
     def put(self, rows: NDArray[np.uint8]) -> Place | None:
-        """Copy the rows into it. None where there is no room."""
+        """Copy the rows into it. None where there is no room. Raises TypeError for what is not uint8."""
+        if rows.dtype != np.uint8:
+            raise TypeError(f"rows are uint8, not {rows.dtype}")
         length = -(-rows.nbytes // PAGE) * PAGE
         index = next((i for i, (_, room) in enumerate(self._free) if room >= length), None)
         if index is None:
@@ -87,7 +90,7 @@ class Arena:
         if start + length > self._backed:
             try:
                 os.posix_fallocate(self._file, self._backed, start + length - self._backed)
-            except OSError:  # of memory that is short; written to without asking, it would kill the process
+            except OSError:  # the system refuses it, and the rows are sent; a container's own limit is not told here
                 return None
             self._backed = start + length
         self._free[index : index + 1] = [(start + length, room - length)] if room > length else []
@@ -109,9 +112,14 @@ class Arena:
     def trim(self) -> None:
         """Give the system back what lies above all that was in use since the last time."""
         keep = max(self._top, KEPT_BYTES)
-        if self._backed > keep:
-            self._memory.madvise(mmap.MADV_REMOVE, keep, self._backed - keep)
-            self._backed = keep
+        if self._backed > keep and self._trims:
+            try:
+                self._memory.madvise(mmap.MADV_REMOVE, keep, self._backed - keep)
+            except OSError as error:
+                self._trims = False
+                log.warning("memory that was shared with a runner can't be given back, and is kept: %s", error)
+            else:
+                self._backed = keep
         last, room = self._free[-1] if self._free else (len(self._memory), 0)
         self._top = last if last + room == len(self._memory) else len(self._memory)
 

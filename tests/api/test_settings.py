@@ -130,6 +130,8 @@ def test_a_file_without_a_key_in_it_is_named(empty_folder: Path, monkeypatch: py
         ("DEVICE", "cuda:"),
         ("DEVICE", "cuda:-1"),
         ("DEVICE", "cuda:0,"),
+        ("DEVICE", "cuda:0,0"),
+        ("DEVICE", "cuda:1,0,01"),
         ("GPU_ENGINE", "cuda-fp8"),
         ("PLACEMENT", "outside"),
         ("THREADS", "0"),

@@ -73,12 +73,12 @@ class Options:
 class GpuSession:
     """A session as on a GPU: it tells the sum of each row, and remembers the sizes of its batches."""
 
-    def __init__(self, providers: list[str], rows: int, ran: list[int]) -> None:
-        """ran: the sizes of the batches of all sessions."""
+    def __init__(self, providers: list[str], rows: int, ran: list[int], fits: int) -> None:
+        """ran: the sizes of the batches of all sessions. fits: rows of the largest that can be run."""
         self._providers = providers
         self._rows = rows
         self._ran = ran
-        self.fits = 1000  # rows
+        self.fits = fits  # rows
         self.broken: set[int] = set()  # the first values of the rows that it can't run
 
     def get_providers(self) -> list[str]:
@@ -103,6 +103,7 @@ class Gpu:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.loads = True
         self.fails: dict[str, str] = {}  # what a session by a provider fails with
+        self.room = 1000  # rows of the largest batch, of sessions that are yet to be opened
         self.asked: list[Any] = []
         self.graphs: list[bytes] = []
         self.sessions: list[GpuSession] = []
@@ -121,7 +122,7 @@ class Gpu:
             raise RuntimeError(self.fails[names[0]])
         self.asked.append(providers)
         self.graphs.append(graph)
-        self.sessions.append(GpuSession(names if self.loads else [CPU], options.rows, self.batches))
+        self.sessions.append(GpuSession(names if self.loads else [CPU], options.rows, self.batches, self.room))
         return self.sessions[-1]
 
     def breaks(self, *marks: int) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import bentoml
 import numpy as np
 import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from numpy.typing import NDArray
 
@@ -41,12 +43,6 @@ class Sound(StoredModel):
 
     def read(self) -> bytes:
         return b""
-
-
-def test_connections_to_a_runner_are_never_closed_for_their_age() -> None:
-    connection = OPTIONS.service["runner_connection"]
-    assert connection["max_requests"] >= 10**9
-    assert connection["max_age"] >= 1e9
 
 
 def test_a_runner_waits_as_long_as_the_request_may() -> None:
@@ -84,6 +80,17 @@ def test_a_missing_device_stops_the_start(damaged: StoredModel, monkeypatch: pyt
         before_start(whole, RunnerOptions("cuda", 1, 1, 1))()
     assert isinstance(told.value, BentoMLException)
     before_start(whole, RunnerOptions("auto", 1, 1, 1))()
+
+
+def test_a_missing_tensorrt_stops_the_start(damaged: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "cuda_devices", lambda: 1)
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    whole = Sound(damaged.description, damaged.path, damaged.tag, damaged.prepared_sha256)
+    before_start(whole, RunnerOptions("cuda", 1, 1, 1))()
+    before_start(whole, RunnerOptions("cpu", 1, 1, 1, "tensorrt"))()
+    with pytest.raises(DeviceUnavailableError, match="TensorRT was asked for"):
+        before_start(whole, RunnerOptions("cuda", 1, 1, 1, "tensorrt"))()
 
 
 def test_a_runner_does_not_load_a_damaged_model(damaged: StoredModel) -> None:
@@ -164,11 +171,45 @@ def test_each_process_of_a_runner_opens_its_own_device(damaged: StoredModel, mon
 
     monkeypatch.setattr("runners.base.open_engine", opened)
     options = replace(OPTIONS, device="cuda:0,1", gpu_engine="tensorrt")
-    engines = damaged.path.parent / "engines"
+    # Not in the model's folder, all of which goes into a bento.
+    home = Path(BentoMLContainer.bentoml_home.get())
+    engines = home / "engines" / damaged.description.id / ("0" * 16)
     for index in (None, 1, 2):
         monkeypatch.setattr(bentoml.server_context, "worker_index", index)
         Runner(whole, options)
     assert asked == [("cuda:0,1", worker, "tensorrt", engines) for worker in (1, 1, 2)]
+
+
+def test_a_process_of_a_runner_has_the_device_that_it_claims(
+    damaged: StoredModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """BentoML's number of a process shifts with each that is replaced."""
+    whole = Sound(damaged.description, damaged.path, damaged.tag, damaged.prepared_sha256)
+    workers: list[int] = []
+    claimed: list[Any] = []
+    places = [0, 1, None]
+
+    def opened(_: bytes, **told: Any) -> Failing:
+        workers.append(told["worker"])
+        return Failing(1)
+
+    def claim(*asked: Any, at_most_s: float) -> int | None:
+        assert at_most_s < OPTIONS.deadline_s
+        claimed.append(asked)
+        return places.pop(0)
+
+    monkeypatch.setattr("runners.base.open_engine", opened)
+    monkeypatch.setattr("runners.base.claim", claim)
+    monkeypatch.setattr("runners.base.unix_sockets", lambda: {"detector": tmp_path / "detector.sock"})
+    monkeypatch.setattr(bentoml.server_context, "worker_index", 3)
+    monkeypatch.setattr(bentoml.server_context, "service_name", "detector")
+    for _ in range(3):
+        Runner(whole, replace(OPTIONS, device="cuda:1,3"))
+    Runner(whole, replace(OPTIONS, device="cuda:1"))
+    monkeypatch.setattr(bentoml.server_context, "service_name", "facebento")
+    Runner(whole, replace(OPTIONS, device="cuda:1,3"))
+    assert workers == [1, 2, 3, 3, 3]
+    assert claimed == [([1, 3], "detector", tmp_path)] * 3
 
 
 def test_the_runners_go_by_the_names_that_stopping_knows_them_by() -> None:

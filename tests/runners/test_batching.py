@@ -100,6 +100,24 @@ def test_a_queue_that_nobody_waits_for_makes_no_batch(monkeypatch: pytest.Monkey
     assert batches == [("first",), ("last",)]
 
 
+def test_calls_of_which_no_batch_can_be_made_are_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async def answer(batch: Sequence[int]) -> Sequence[int]:
+            return batch
+
+        # The second does not fit into the batch of the first, and can't be split: a number is no rows.
+        dispatcher = PromptDispatcher(CorkDispatcher(300_000, 3, fallback=int, get_batch_size=int))
+        call = dispatcher(answer)
+        async with asyncio.timeout(30):
+            ended = await asyncio.gather(call(2), call(2), return_exceptions=True)
+            assert [isinstance(each, Exception) for each in ended] == [True, True]
+            assert await call(1) == 1
+        dispatcher.shutdown()
+
+    asyncio.run(scenario())
+    assert caplog.text.count("no batch could be made") == 1
+
+
 def test_both_runners_batch_that_way(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     monkeypatch.setattr("runners.batching.PromptDispatcher", made.append)

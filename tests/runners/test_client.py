@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from bentoml.exceptions import BentoMLException, ServiceUnavailable
 
-from runners.client import GIVEN_UP_S, MISSES, STARTING_S, RunnerClient
+from runners.client import BUILDING_S, GIVEN_UP_S, MISSES, STARTING_S, RunnerClient
 from runners.errors import RunnerTimeoutError, RunnerUnavailableError
 from runners.remote import RemoteRunner
 from runners.wire import SHAPE, write_answers
@@ -362,6 +362,22 @@ def test_a_runner_that_never_came_is_given_up_later(tmp_path: Path, clock: Simpl
     asyncio.run(scenario())
 
 
+def test_one_that_builds_its_engines_first_has_longer(tmp_path: Path, clock: SimpleNamespace) -> None:
+    watched = RunnerClient("detector", "a-model:1", client(Method())._proxy, BUILDING_S)
+
+    async def scenario() -> None:
+        watch = asyncio.create_task(watched.watch((tmp_path / "nobody.sock").as_uri()))
+        await asyncio.sleep(0)
+        clock.now += STARTING_S + 1
+        given_up = [watched.given_up]
+        clock.now += BUILDING_S
+        given_up.append(watched.given_up)
+        assert given_up == [False, True]
+        await cancel(watch)
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("told", [[], "text", None, {}])
 def test_an_answer_that_is_none_is_a_missed_probe(tmp_path: Path, told: Any) -> None:
     socket = tmp_path / "runner.sock"
@@ -395,6 +411,53 @@ def test_a_runner_on_another_host_is_never_given_up(monkeypatch: pytest.MonkeyPa
             await cancel(watch)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("failing", ["tidy", "share", "placement"])
+def test_a_watch_outlives_whatever_fails_in_a_round(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    socket, failures = tmp_path / "runner.sock", 0
+    watched = client(Method())
+    works = getattr(RemoteRunner, failing)
+
+    def fails(self: RemoteRunner) -> Any:
+        nonlocal failures
+        if watched._remote is None:  # it is only being opened
+            return works(self)
+        failures += 1
+        raise RuntimeError("no such thing")
+
+    async def scenario() -> None:
+        async with runner_on(socket, [200]):
+            monkeypatch.setattr(RemoteRunner, failing, fails)
+            watch = asyncio.create_task(watched.watch(socket.as_uri()))
+            await until(lambda: failures > (0 if failing == "share" else 3) or watch.done())
+            assert not watch.done()
+            monkeypatch.setattr(RemoteRunner, failing, works)
+            await becomes(watched, present=True)
+            assert (await watched.call("method", ROW)).tolist() == ANSWER.tolist()
+            await cancel(watch)
+
+    asyncio.run(scenario())
+    [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert record.exc_info is not None
+
+
+def test_a_runner_whose_watch_has_ended_is_gone_and_given_up(tmp_path: Path, clock: SimpleNamespace) -> None:
+    socket = tmp_path / "runner.sock"
+    watched = client(Method())
+
+    async def scenario() -> None:
+        async with runner_on(socket, [200]):
+            watch = asyncio.create_task(watched.watch(socket.as_uri()))
+            await becomes(watched, present=True)
+            await cancel(watch)
+
+    asyncio.run(scenario())
+    assert not watched.present
+    clock.now += GIVEN_UP_S + 1
+    assert watched.given_up
 
 
 def test_a_runner_in_this_process_is_there_once_it_is_made() -> None:

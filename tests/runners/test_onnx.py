@@ -206,7 +206,7 @@ def test_tensorrt_has_fixed_sizes_and_keeps_its_engines(gpu: Gpu, tmp_path: Path
     assert (told["device_id"], cuda["device_id"], cuda["use_tf32"]) == ("1", "1", "0")
     assert told["trt_fp16_enable"] == "1"
     assert told["trt_op_types_to_exclude"] == "Exp,TopK"
-    folder = tmp_path / "engines" / "NVIDIA-H100-80GB-PCIe-tensorrt-10.13.2-onnxruntime-1.31.1" / "8"
+    folder = tmp_path / "engines" / "NVIDIA-H100-80GB-PCIe-1-tensorrt-10.13.2-onnxruntime-1.31.1" / "8"
     assert folder.is_dir()
     assert (told["trt_engine_cache_enable"], told["trt_timing_cache_enable"]) == ("1", "1")
     assert (told["trt_engine_cache_path"], told["trt_timing_cache_path"]) == (str(folder), str(folder.parent))

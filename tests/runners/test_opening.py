@@ -62,13 +62,29 @@ def test_a_fall_back_to_the_cpu_is_told_where_the_choice_was_free(
     assert "Running on the CPU" in caplog.text
 
 
+@pytest.mark.parametrize("gpu_engine", ["cuda", "cuda-fp16"])
+def test_a_gpu_that_opens_the_model_and_can_not_run_it_is_one_that_is_not_there(
+    gpu: Gpu, gpu_engine: GpuEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(half, "halve", lambda graph: graph)
+    gpu.room = 0
+    with pytest.raises(DeviceUnavailableError, match=r"batch of 2: CUDA out of memory.*FACEBENTO_DEVICE to cpu"):
+        opened("cuda", gpu_engine)
+    # It goes on by sessions on the CPU, which run.
+    monkeypatch.setattr("runners.opening.CpuEngine", lambda session, _: session)
+    assert opened("auto", gpu_engine).placement == Placement("cpu", CPU)
+    assert "Running on the CPU" in caplog.text
+
+
 @pytest.fixture
 def drift(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is found when the answers in 16 bits are held against those in 32; nothing by default."""
     found = [""]
 
     def drifted(whole: NDArray[np.float32], halved: NDArray[np.float32]) -> str:
-        assert whole.tolist() == halved.tolist() == check.patterns(4, 4).reshape(4, -1).sum(axis=1)[:, None].tolist()
+        # Each alone, and a batch of the largest size.
+        shown = check.patterns(4, 4)[[0, 1, 2, 3, 0, 1]]
+        assert whole.tolist() == halved.tolist() == shown.reshape(6, -1).sum(axis=1)[:, None].tolist()
         return found[0]
 
     monkeypatch.setattr(half, "halve", lambda graph: b"halved " + graph)
@@ -119,6 +135,12 @@ def test_a_graph_that_fails_in_16_bits_runs_in_32(
     assert opened("cuda", "cuda-fp16").placement.precision == "fp32"
     assert "no kernel" in caplog.text
     assert gpu.graphs[-1] == b"whole"
+
+
+@pytest.mark.usefixtures("drift")
+def test_in_16_bits_a_batch_of_the_largest_size_is_held_against_the_whole_too(gpu: Gpu) -> None:
+    opened("cuda", "cuda-fp16")
+    assert gpu.batches == [2, 1, *[1] * 8, 2]  # the warm-up; four patterns on the CPU and on the GPU; two together
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import mmap
 import os
 import signal
 import struct
@@ -101,6 +102,12 @@ def test_what_finds_no_room_is_told(arena: Arena) -> None:
     assert arena.put(whole) is not None
 
 
+def test_rows_of_another_type_are_refused_and_take_no_place(arena: Arena) -> None:
+    with pytest.raises(TypeError, match="float32"):
+        arena.put(np.zeros((1, *SHAPE), np.float32))
+    assert arena._free == [(PAGE, 7 * PAGE)]
+
+
 def test_memory_that_is_short_is_no_room(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: int) -> None:
         raise OSError
@@ -132,6 +139,31 @@ def test_memory_that_is_no_longer_used_goes_back_to_the_system(monkeypatch: pyte
     again = put(arena, np.full(9 * PAGE, 5, np.uint8))
     arena.trim()
     assert read(again.descriptor, (9 * PAGE,)).tolist() == [[5] * 9 * PAGE]
+    arena.close()
+
+
+def test_memory_that_can_not_be_given_back_is_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[int] = []
+
+    class Kept(mmap.mmap):
+        def madvise(self, option: int, start: int = 0, length: int = 0) -> None:  # noqa: ARG002
+            tried.append(start)
+            raise OSError("not here")
+
+    monkeypatch.setattr(shared, "KEPT_BYTES", 2 * PAGE)
+    monkeypatch.setattr("runners.shared.mmap.mmap", Kept)
+    arena = Arena(8 * PAGE)
+    monkeypatch.undo()
+    put(arena, np.ones(3 * PAGE, np.uint8)).__exit__()
+    monkeypatch.setattr(shared, "KEPT_BYTES", 2 * PAGE)
+    for _ in range(3):
+        arena.trim()
+    assert tried == [2 * PAGE]
+    assert caplog.text.count("can't be given back") == 1
+    with put(arena, pictures(1)) as descriptor:
+        assert np.array_equal(read(descriptor), pictures(1))
     arena.close()
 
 
