@@ -29,8 +29,7 @@ def _cores() -> int:
 def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", text):
         raise ValueError("must be auto, cpu, cuda or cuda:N, N being the number of a GPU or several, as in cuda:0,1")
-    numbers = [int(number) for number in re.findall(r"\d+", text)]
-    if len(set(numbers)) < len(numbers):
+    if len(set(map(int, numbers := re.findall(r"\d+", text)))) < len(numbers):
         raise ValueError("names a GPU twice: each one has one process of a runner")
     return text
 
@@ -75,13 +74,11 @@ class Settings(BaseSettings):
     )
     gpu_engine: Literal["cuda", "cuda-fp16", "tensorrt"] = Field(
         "cuda",
-        description="How a GPU runs the models. `cuda`: in 32-bit floats, as the CPU does. `cuda-fp16`: the networks "
-        "in 16-bit floats, faster on GPUs with tensor cores; what was tried on a CPU moved boxes by a tenth of "
-        "a pixel. At start the answers to four patterns are held against those in 32 bits: a model whose embeddings "
-        "are apart by a cosine below 0.999, or whose boxes move by more than 0.3 % of its canvas (2 pixels of 640), "
-        "runs in 32 bits, and the log says so. "
-        "`tensorrt`: in 16-bit floats by TensorRT, which has to be installed, or the service refuses to start; it "
-        "takes minutes to build its engines at the first start on a GPU, and keeps them in `BENTOML_HOME/engines`.",
+        description="How a GPU runs the models. `cuda`: in 32-bit floats, as the CPU does. `cuda-fp16`: in 16 bits, on "
+        "tensor cores; at start the answers are held against those in 32 bits, and a model whose embeddings are apart "
+        "by a cosine below 0.999, or whose boxes move by more than 2 pixels of 640, runs in 32. `tensorrt`: in 16 bits "
+        "by TensorRT, which has to be installed; it takes minutes at the first start, and keeps its engines in "
+        "`BENTOML_HOME/engines`.",
     )
     detector: str = Field(
         "centerface", description="The model that finds faces; `facebento models list` names those at hand."
@@ -170,7 +167,6 @@ class Settings(BaseSettings):
         description="The largest image, in pixels (width times height), told from its header. A limit on memory: "
         "a file of a few kB can hold a hundred million pixels.",
     )
-
     small_faces: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Whether pictures are searched in tiles for faces that are too small on the detector's canvas. "
@@ -200,7 +196,6 @@ class Settings(BaseSettings):
         "faces that lie on their side or stand on their head. Detecting takes four times as long, and a search has a "
         "quarter of `FACEBENTO_MAX_TILES`.",
     )
-
     max_image_memory_bytes: int = Field(
         768 * 1024 * 1024,
         ge=1024 * 1024,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from bench.speed.results import Table
@@ -57,7 +58,7 @@ def _stages(table: Table, figure: Figure) -> None:
         left = [0.0] * len(shown)
         for number, part in enumerate(parts):
             widths = [row[part] for row in shown]
-            axes.barh(names, widths, left=left, label=part, color=f"C{number}")
+            axes.barh(names, widths, left=left, label=part, color=colormaps["tab20"](number))
             left = [start + width for start, width in zip(left, widths, strict=True)]
         axes.invert_yaxis()
         axes.set_xlabel(f"ms, {clients} clients")

@@ -48,7 +48,8 @@ def test_a_folder_keeps_a_page_the_figures_and_plots(tmp_path: Path) -> None:
 def test_stages_are_drawn_for_each_number_of_clients(tmp_path: Path) -> None:
     columns = ["job", "settings", "clients", *STAGES, "between", "around", "all"]
     rows: Rows = [
-        ["detect", name, clients, *[1.0] * 11] for name, clients in (("no server", 1), ("default", 1), ("default", 16))
+        ["detect", name, clients, *[1.0] * (len(STAGES) + 3)]
+        for name, clients in (("no server", 1), ("default", 1), ("default", 16))
     ]
     assert draw([Table("stages", "Where it goes", columns, rows)], tmp_path) == ["stages.svg"]
     svg = (tmp_path / "stages.svg").read_text(encoding="utf-8")
