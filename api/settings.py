@@ -76,10 +76,10 @@ class Settings(BaseSettings):
     gpu_engine: Literal["cuda", "cuda-fp16", "tensorrt"] = Field(
         "cuda",
         description="How a GPU runs the models. `cuda`: in 32-bit floats, as the CPU does. `cuda-fp16`: the networks "
-        "in 16-bit floats, faster on GPUs with tensor cores; the boxes of faces in one picture moved by a "
-        "tenth of a pixel, on a CPU. At start the answers to four patterns are held against those in 32 bits: a model "
-        "whose embeddings are apart by a cosine below 0.999, or whose candidates by more than 1 % of the canvas, runs in "
-        "32 bits, and the log says so. "
+        "in 16-bit floats, faster on GPUs with tensor cores; the boxes of faces in one picture moved by a tenth of a "
+        "pixel, on a CPU. At start the answers to four patterns are held against those in 32 bits: a model whose "
+        "embeddings are apart by a cosine below 0.999, or whose candidates by more than 1 % of the canvas, runs in 32 "
+        "bits, and the log says so. "
         "`tensorrt`: in 16-bit floats by TensorRT, which has to be installed, or the service refuses to start; it "
         "takes minutes to build its engines at the first start on a GPU, and keeps them in `BENTOML_HOME/engines`.",
     )

@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 SAME_COSINE = 0.999
 # A network that does not bear 16 bits (its values may grow beyond 65,504) answers something else altogether. The best
-# candidates may be noise, which moves by pixels (on a CPU, by half a pixel in patterns, by more than two in photographs).
+# candidates may be noise, which moves by pixels (on a CPU by half of one in patterns, by two in photographs).
 SAME_SCORE = 0.02
 SAME_SIDE = 0.01  # of the canvas
 
