@@ -30,7 +30,8 @@ log = logging.getLogger("facebento.pipeline")
 T = TypeVar("T")
 
 CROPS_AT_ONCE: Final = 64
-# Of all memory of images, what is held for one before its header is read: 32 MB by default, 4 megapixels.
+# Of all memory of images, what is held for one before its header is read: 32 MB by default, 4 megapixels; less where
+# there are so many threads that some would have nothing to do.
 ORDINARY_SHARE: Final = 24
 
 
@@ -81,7 +82,7 @@ class Pipeline:
         # Twice: as a message to the runner they are copied.
         self._crop_bytes = 2 * 3 * self._crop_size**2
         self.memory = ImageMemory(max_image_memory_bytes)
-        self._ordinary_bytes = max_image_memory_bytes // ORDINARY_SHARE
+        self._ordinary_bytes = max_image_memory_bytes // max(ORDINARY_SHARE, 2 * threads.count)
         self._threads = threads
         self._search = Search(
             Step("detect", detect, detect_here, threads),

@@ -82,6 +82,11 @@ def _share(count: int) -> int:
     return -(-count // workers)
 
 
+def _uneven_share(requests: int) -> int:
+    """Which process a connection comes to is chance: with its share alone, one refuses what others have room for."""
+    return _share(requests if workers == 1 else 2 * requests)
+
+
 # BentoML tells the processes that it starts where the runners are. Where it tells of none they live in the API process,
 # and share its threads.
 inside = NAMES.isdisjoint(BentoMLContainer.remote_runner_mapping.get())
@@ -119,9 +124,7 @@ def concurrency() -> int:
     on_gpu = bentoml.get_current_service().on_gpu
     usual = CONCURRENCY_ON_GPU if on_gpu else CONCURRENCY_PER_THREAD * configured.threads
     wanted = configured.max_concurrency or usual
-    # Which process a connection comes to is chance: with no more than its share, one would refuse what others had
-    # places for.
-    return _share(wanted if workers == 1 else 2 * wanted)
+    return _uneven_share(wanted)
 
 
 keys = KeyRing(configured.keys)
@@ -132,7 +135,7 @@ gate = Gate(
     keys=keys,
     admission=Admission(
         places=concurrency,
-        max_in_flight=_share(configured.max_in_flight),
+        max_in_flight=_uneven_share(configured.max_in_flight),
         max_body_memory_bytes=configured.max_body_memory_bytes,
         # What waits any longer can hardly be done before its deadline.
         patience_s=0.9 * configured.deadline_s,
@@ -148,7 +151,6 @@ class PackedService(Service["FaceService"]):
     def to_asgi(self, is_main: bool = True) -> Any:
         """BentoML calls it in the processes of this service, not in the runners', before it starts the server."""
         connections.install()
-        logs.write_behind()
         self.inject_config()
         served = AppFactory(self, is_main=is_main)()
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
@@ -198,8 +200,9 @@ class FaceService:
     def check() -> None:
         """Before any process of it starts. Building a bento takes no key, serving one does."""
         settings.require_key(configured)
-        for runner in (Detector, Embedder):
-            runner.inner.check()  # of one that gets a process of its own, BentoML asks that as well
+        if configured.runners_inside(on_cpu=cpu_only(configured.device)):
+            for runner in (Detector, Embedder):
+                runner.inner.check()  # of one that gets a process of its own, BentoML asks that itself
 
     def __init__(self) -> None:
         for line in settings.unknown_variables():
@@ -235,7 +238,6 @@ class FaceService:
         urls = {"detector": Detector.url, "embedder": Embedder.url}
         watches = [runner.watch(urls[name]) for name, runner in self.runners.items()]
         if inside:
-            # They are made here, before the first request.
             for watch in watches:
                 await watch
             watches = []
@@ -244,6 +246,8 @@ class FaceService:
             self._watches.append(asyncio.create_task(keys.watch(configured.api_keys_file)))
         log.info("the keys in use: %s", keys().describe())
         keep_what_is_there()
+        # From here on only: of a start that fails, the lines would be lost with the process.
+        logs.write_behind()
 
     @bentoml.on_shutdown
     async def leave(self) -> None:
@@ -264,6 +268,8 @@ class FaceService:
 
     @property
     def ready(self) -> bool:
+        if inside and (self.detector.lost or self.embedder.lost):
+            return False
         return all(runner.present for runner in self.runners.values())
 
     def __is_alive__(self) -> bool:

@@ -53,6 +53,16 @@ def stage(name: str) -> Iterator[None]:
         work.spend(name, began)
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """Count nothing of what begins inside: it is part of a stage that is counted already."""
+    token = current.set(None)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
 def found(faces: int) -> None:
     """Note that an image has that many faces."""
     if work := current.get():

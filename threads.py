@@ -31,6 +31,7 @@ class Job(Generic[T]):
             self._work.pop()
         except IndexError:
             return
+        del self._context
         self.done.cancel()
 
     def run(self) -> None:
@@ -42,7 +43,8 @@ class Job(Generic[T]):
         try:
             result = self._context.run(_begin, work, self._since)
         except BaseException as error:  # noqa: BLE001  it is whoever waits who learns of it
-            self._tell(self._failed, error)
+            # A future takes no StopIteration.
+            self._tell(self._failed, RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
             del self, work  # the error refers to this frame, and is what it refers to
         else:
             self._tell(self._succeeded, result)

@@ -118,8 +118,8 @@ class Settings(BaseSettings):
         ge=0,
         le=64,
         description="API processes. Each parses its requests on one core, and costs about 150 MB, or 260 MB with the "
-        "starter models inside. 0: one for every four of `FACEBENTO_THREADS`, or, where the models run in processes of "
-        "their own, of `FACEBENTO_DECODE_THREADS`; but four at the most.",
+        "starter models inside. 0: one for every four of `FACEBENTO_THREADS` or `FACEBENTO_DECODE_THREADS`, whichever "
+        "is more; but four at the most.",
     )
     detector_batch_size: int = Field(
         16,
@@ -227,7 +227,7 @@ class Settings(BaseSettings):
 
     @property
     def api_workers(self) -> int:
-        threads = self.decode_threads if self.placement == "processes" else self.threads
+        threads = max(self.threads, self.decode_threads)
         return self.workers or min(MOST_WORKERS, -(-threads // THREADS_PER_WORKER))
 
     def runners_inside(self, *, on_cpu: bool) -> bool:

@@ -73,7 +73,7 @@ class RunnerOptions:
 def before_start(stored: StoredModel, options: RunnerOptions) -> Any:
     """A hook for a service: finds what would stop the runner, once, before BentoML starts processes of it.
 
-    In a process of its own it would come again with each restart, at the end of a traceback.
+    In the process that is to run it, it would come again with each restart, at the end of a traceback.
     """
 
     def check() -> None:
@@ -126,6 +126,11 @@ class Runner:
             if place is not None:
                 return place + 1
         return context.worker_index or 1
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing can be run any more."""
+        return self._engine.lost
 
     @bentoml.api(input_spec=NoInput)
     async def placement(self) -> dict[str, str]:

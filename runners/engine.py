@@ -11,7 +11,9 @@ from runners.onnx import Placement
 
 log = logging.getLogger("facebento.runners")
 
-LOST_AFTER = 5  # runs in a row of which no row could be run: a shortage of memory may pass, a lost device does not
+# Runs in a row of which no row could be run: a shortage of memory may pass, a lost device does not. A run is a batch on
+# a GPU, and a row or several on a CPU.
+LOST_AFTER = 5
 
 
 class Engine(ABC):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from memory import Hold
-from stages import stage
+from stages import aside, stage
 from threads import Threads
 
 S = TypeVar("S")
@@ -62,7 +62,7 @@ class Step:
         prepared()
         if not isinstance(done, _Unanswered):
             return done
-        with stage(self._name):
+        with stage(self._name), aside():
             answers = await self._call(done.rows) if len(done.rows) else done.rows
         state = done.state
         del done

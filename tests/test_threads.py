@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
@@ -360,3 +361,33 @@ def test_what_failed_is_let_go_of_without_the_garbage_collector(held: bool) -> N
         asyncio.run(scenario())
     finally:
         gc.enable()
+
+
+def test_what_is_withdrawn_lets_go_of_its_context_too() -> None:
+    async def scenario() -> None:
+        threads = Threads(1, "test")
+        go_on = threading.Event()
+        busy = threads.start(lambda: go_on.wait(10))
+        request: ContextVar[Upload | None] = ContextVar("request", default=None)
+        upload = Upload()
+        seen = weakref.ref(upload)
+        token = request.set(upload)
+        job = threads.start(int)
+        request.reset(token)
+        del upload, token
+        job.withdraw()
+        gc.collect()
+        assert seen() is None
+        go_on.set()
+        await busy.done
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_iteration_reaches_who_waits() -> None:
+    async def scenario() -> None:
+        async with asyncio.timeout(5):
+            await Threads(1, "test").run(next, iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(scenario())

@@ -11,7 +11,7 @@ from bench.speed.service import JOBS, Job, Loaded
 
 CLIENTS = (1, 16)
 LONGER = 2  # than other measurements: the 99.9th percentile is of a thousand
-STAGES = ("receive", "wait", "decode", "memory", "detect", "align", "embed", "encode")
+STAGES = ("receive", "wait", "memory", "queue", "decode", "detect", "align", "embed", "encode")
 
 
 def requests(run: Run) -> None:

@@ -149,3 +149,21 @@ def test_the_rows_are_let_go_of_when_they_are_answered(recorder: Recorder) -> No
 
     run(scenario())
     assert gone == [True]
+
+
+def test_the_wait_of_several_rows_for_threads_of_this_process_counts_as_the_models_stage_alone(
+    recorder: Recorder,
+) -> None:
+    async def call(rows: Rows) -> Rows:
+        return await recorder.threads.run(np.negative, rows)
+
+    async def scenario() -> list[str]:
+        work = Work("request")
+        stages.current.set(work)
+        step = Step("embed", call, recorder.here, recorder.threads)
+        async with recorder.memory.hold(1) as held:
+            await step.take(held, lambda: (np.zeros(2), None), lambda _, answers: answers)
+        return [name for name, _ in work.spent]
+
+    # The first to prepare, the last to read; the call's own is in its stage.
+    assert asyncio.run(scenario()) == ["memory", "queue", "embed", "queue", "embed"]
