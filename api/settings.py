@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         "cuda",
         description="How a GPU runs the models. `cuda`: in 32-bit floats, as the CPU does. `cuda-fp16`: in 16 bits, on "
         "tensor cores; at start the answers are held against those in 32 bits, and a model whose embeddings are apart "
-        "by a cosine below 0.999, or whose boxes move by more than 2 pixels of 640, runs in 32. `tensorrt`: in 16 bits "
+        "by a cosine below 0.999, or whose candidates by over 1 % of the canvas, runs in 32. `tensorrt`: in 16 bits "
         "by TensorRT, which has to be installed; it takes minutes at the first start, and keeps its engines in "
         "`BENTOML_HOME/engines`.",
     )

@@ -29,9 +29,9 @@ Floats = npt.NDArray[np.float32]
 
 SAME_COSINE = 0.999
 # A network that does not bear 16 bits (its values may grow beyond 65,504) answers something else altogether. The best
-# candidates of a picture without faces are noise, and were seen to move by half a pixel of 640 on a CPU (0.08 %).
+# candidates may be noise, which moves by pixels (on a CPU by half of one in patterns, by two in photographs).
 SAME_SCORE = 0.02
-SAME_SIDE = 0.003  # of the canvas: 2 pixels of 640
+SAME_SIDE = 0.01  # of the canvas
 
 
 def halve(graph: bytes) -> bytes:
