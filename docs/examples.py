@@ -35,7 +35,7 @@ EXAMPLE = re.compile(_BLOCK.format("(sh|python)") + r"\n" + _BLOCK.format("(json
 TABLE = re.compile(r"<!-- fields (\w+) -->\n((?:\|.*\n)*)")
 # Of the headers of an answer those that a client goes by.
 TOLD = ("www-authenticate", "allow", "retry-after")
-LONGEST_TEXT, LONGEST_LIST, LONGEST_LINE = 160, 8, 100
+LONGEST_TEXT, LONGEST_LIST, LONGEST_LINE = 300, 8, 100
 
 
 @dataclass
@@ -105,25 +105,24 @@ def written(value: Any, indent: str = "") -> str:
 
 
 def table(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """A schema's fields, as a table: those of a request with their defaults, and those within others by their path."""
-    rows = list(_rows(schema, schemas, ""))
-    asked = any(required or "default" in each for _, each, required in rows)
-    lines = ["| field | type | default | meaning |", "|---|---|---|---|"] if asked else ["| field | type | meaning |", "|---|---|---|"]
-    for name, each, required in rows:
-        default = "required" if required else f"`{json.dumps(each['default'])}`" if "default" in each else ""
-        cells = [f"`{name}`", _type(each), *([default] if asked else []), _meaning(each)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    """A schema's fields: of a request with defaults and bounds, and those of objects within it by their path."""
+    rows = [
+        (f"`{name}`", _type(each), _default(each, required=required), each.get("description", "").replace("|", "\\|"))
+        for name, each, required in _rows(schema, schemas, "")
+    ]
+    head = ("field", "type", "default", "meaning")
+    columns = [at for at in range(4) if any(row[at] for row in rows)]
+    lines = [[head[at] for at in columns], ["---"] * len(columns), *([row[at] for at in columns] for row in rows)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def _rows(schema: dict[str, Any], schemas: dict[str, Any], within: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    # Of answers the contract lists no field as required.
     for name, each in schema["properties"].items():
-        path = within + name
-        yield path, each, name in schema.get("required", ())
+        yield within + name, each, name in schema.get("required", ())
         inner = each.get("items", each)
-        # A face has a table of its own.
-        if "$ref" in inner and not (target := _name(inner)).endswith("DetectResult"):
-            yield from _rows(schemas[target], schemas, path + ("[]." if "items" in each else "."))
+        if "$ref" in inner and _name(inner) != "DetectResult":  # a face has a table of its own
+            yield from _rows(schemas[_name(inner)], schemas, within + name + ("[]." if "items" in each else "."))
 
 
 def _name(schema: dict[str, Any]) -> str:
@@ -132,18 +131,15 @@ def _name(schema: dict[str, Any]) -> str:
 
 def _type(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
-        return "[a face](index.md#a-face)" if _name(schema) == "DetectResult" else "object"
-    if schema.get("type") == "array":
-        items = schema["items"]
-        return "list of " + ("[faces](index.md#a-face)" if "$ref" in items and _name(items) == "DetectResult" else f"{_type(items)}s")
-    if "anyOf" in schema:
-        return " or ".join(map(_type, schema["anyOf"]))
+        return "[face](index.md#a-face)" if _name(schema) == "DetectResult" else "object"
+    if schema["type"] == "array":
+        return f"list of {_type(schema['items'])}s".replace("[face](index.md#a-face)s", "[faces](index.md#a-face)")
     return "file" if schema.get("format") == "binary" else str(schema["type"])
 
 
-def _meaning(schema: dict[str, Any]) -> str:
-    bounds = f"{schema['minimum']:.0f} to {schema['maximum']:.0f}." if "minimum" in schema else ""
-    return " ".join(filter(None, [bounds, schema.get("description", "").replace("|", "\\|")]))
+def _default(schema: dict[str, Any], *, required: bool) -> str:
+    default = f"`{json.dumps(schema['default'])}`" if "default" in schema else "required" if required else ""
+    return default + (f"; {schema['minimum']:.0f} to {schema['maximum']:.0f}" if "minimum" in schema else "")
 
 
 def filled(page: str, service: Service) -> str:
