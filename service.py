@@ -15,6 +15,7 @@ from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+import exposition
 from api import connections, logs, settings
 from api.access import AccessLog, Endpoints, Entrance
 from api.admission import Admission
@@ -23,8 +24,9 @@ from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
-from api.metrics import Requests, survive_a_full_disk
-from memory import keep_what_is_there, return_freed_memory
+from api.metrics import Requests
+from api.state import State
+from memory import ImageMemory, keep_what_is_there, return_freed_memory
 from models import packing, store
 from models.catalog import describe
 from models.errors import ModelError, ModelNotStoredError
@@ -43,7 +45,7 @@ log = logging.getLogger("facebento.service")
 # BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
 logging.getLogger("facebento").setLevel(logging.INFO)
 logs.configure()
-survive_a_full_disk()
+exposition.install()
 
 # What serves faces in a company's own network reports to nobody outside it. `bentoml serve` has looked at the variable
 # by now, and remembers what it saw.
@@ -129,17 +131,20 @@ def concurrency() -> int:
 
 keys = KeyRing(configured.keys)
 app = create_app(info_api, faces_api)
+requests = Requests(deadline_s=configured.deadline_s)
+admission = Admission(
+    places=concurrency,
+    max_in_flight=_uneven_share(configured.max_in_flight),
+    max_body_memory_bytes=configured.max_body_memory_bytes,
+    # What waits any longer can hardly be done before its deadline.
+    patience_s=0.9 * configured.deadline_s,
+    count=requests.admission,
+)
 gate = Gate(
     app,
     guarded=guarded,
     keys=keys,
-    admission=Admission(
-        places=concurrency,
-        max_in_flight=_uneven_share(configured.max_in_flight),
-        max_body_memory_bytes=configured.max_body_memory_bytes,
-        # What waits any longer can hardly be done before its deadline.
-        patience_s=0.9 * configured.deadline_s,
-    ),
+    admission=admission,
     max_body_bytes=configured.max_body_bytes,
     deadline_s=configured.deadline_s,
 )
@@ -190,7 +195,7 @@ class PackedService(Service["FaceService"]):
     # __is_ready__ asks the runners; BentoML's own probe answers 500 where one is gone.
     runner_probe={"enabled": False},
 )
-@bentoml.asgi_app(AccessLog(gate, Requests()), path="/")
+@bentoml.asgi_app(AccessLog(gate, requests), path="/")
 class FaceService:
     detector = bentoml.depends(Detector)
     embedder = bentoml.depends(Embedder)
@@ -244,6 +249,9 @@ class FaceService:
         self._watches = [asyncio.create_task(watch) for watch in watches]
         if configured.api_keys_file is not None:
             self._watches.append(asyncio.create_task(keys.watch(configured.api_keys_file)))
+        exposition.begin("api")
+        state = State(self, admission, deadline_s=configured.deadline_s)
+        self._watches.append(asyncio.create_task(state.watch()))
         log.info("the keys in use: %s", keys().describe())
         keep_what_is_there()
         # From here on only: of a start that fails, the lines would be lost with the process.
@@ -265,6 +273,10 @@ class FaceService:
     def on_gpu(self) -> bool:
         """Whether a runner that is there runs on one."""
         return any(runner.present and runner.placement["device"] != "cpu" for runner in self.runners.values())
+
+    @property
+    def image_memory(self) -> ImageMemory:
+        return self.pipeline.memory
 
     @property
     def ready(self) -> bool:
