@@ -15,6 +15,7 @@ from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+import api
 from api import connections, logs, settings
 from api.access import AccessLog, Endpoints, Entrance
 from api.admission import Admission
@@ -24,6 +25,7 @@ from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
 from api.metrics import Requests, survive_a_full_disk
+from api.tracing import RequestSpans
 from memory import keep_what_is_there, return_freed_memory
 from models import packing, store
 from models.catalog import describe
@@ -38,6 +40,7 @@ from runners.onnx import cpu_only
 from runners.sockets import keep_sockets
 from search import SearchOptions
 from threads import Threads
+from tracing import Spans
 
 log = logging.getLogger("facebento.service")
 # BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
@@ -91,6 +94,7 @@ def _uneven_share(requests: int) -> int:
 # and share its threads.
 inside = NAMES.isdisjoint(BentoMLContainer.remote_runner_mapping.get())
 compute = Threads(_share(configured.threads), "compute") if inside else None
+spans = Spans(configured.traces, api.__version__) if configured.traces else None
 
 
 def _options(max_batch: int) -> RunnerOptions:
@@ -101,6 +105,7 @@ def _options(max_batch: int) -> RunnerOptions:
         configured.deadline_s,
         configured.gpu_engine,
         compute,
+        spans,
     )
 
 
@@ -142,6 +147,7 @@ gate = Gate(
     ),
     max_body_bytes=configured.max_body_bytes,
     deadline_s=configured.deadline_s,
+    admitted=RequestSpans(spans).begin if spans else None,
 )
 
 
@@ -244,6 +250,8 @@ class FaceService:
         self._watches = [asyncio.create_task(watch) for watch in watches]
         if configured.api_keys_file is not None:
             self._watches.append(asyncio.create_task(keys.watch(configured.api_keys_file)))
+        if spans:
+            spans.start("api")
         log.info("the keys in use: %s", keys().describe())
         keep_what_is_there()
         # From here on only: of a start that fails, the lines would be lost with the process.
@@ -255,6 +263,8 @@ class FaceService:
             task.cancel()
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
+        if spans:
+            spans.stop()
         logs.stop_writing_behind()
 
     def placements(self) -> dict[str, dict[str, str]]:

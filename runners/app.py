@@ -9,8 +9,8 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 class AppFactory(ServiceAppFactory):
     """Makes the app as BentoML does, but for OpenTelemetry's middleware.
 
-    It makes a span of each request and of each piece of a body and of an answer, whether anybody collects them or not,
-    and nobody does: there is no exporter. An upload of 10 MB is hundreds of pieces.
+    It makes a span of each request and of each piece of a body and of an answer, whether anybody collects them or not.
+    An upload of 10 MB is hundreds of pieces. The spans that are worth sending are made by tracing.py.
     """
 
     @property

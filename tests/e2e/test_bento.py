@@ -34,6 +34,7 @@ PACKED = [
     "service.py",
     "stages.py",
     "threads.py",
+    "tracing.py",
     "LICENSE",
     "models/catalog.toml",
 ]
