@@ -15,6 +15,7 @@ from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+import api
 import exposition
 from api import connections, logs, settings
 from api.access import AccessLog, Endpoints, Entrance
@@ -26,6 +27,7 @@ from api.info import info_api
 from api.keys import KeyRing
 from api.metrics import Requests
 from api.state import State
+from api.tracing import RequestSpans
 from memory import ImageMemory, keep_what_is_there, return_freed_memory
 from models import packing, store
 from models.catalog import describe
@@ -40,6 +42,7 @@ from runners.onnx import cpu_only
 from runners.sockets import keep_sockets
 from search import SearchOptions
 from threads import Threads
+from tracing import Spans
 
 log = logging.getLogger("facebento.service")
 # BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
@@ -93,6 +96,7 @@ def _uneven_share(requests: int) -> int:
 # and share its threads.
 inside = NAMES.isdisjoint(BentoMLContainer.remote_runner_mapping.get())
 compute = Threads(_share(configured.threads), "compute") if inside else None
+spans = Spans(configured.traces, api.__version__) if configured.traces else None
 
 
 def _options(max_batch: int) -> RunnerOptions:
@@ -103,6 +107,7 @@ def _options(max_batch: int) -> RunnerOptions:
         configured.deadline_s,
         configured.gpu_engine,
         compute,
+        spans,
     )
 
 
@@ -147,6 +152,7 @@ gate = Gate(
     admission=admission,
     max_body_bytes=configured.max_body_bytes,
     deadline_s=configured.deadline_s,
+    admitted=RequestSpans(spans).begin if spans else None,
 )
 
 
@@ -252,6 +258,8 @@ class FaceService:
         exposition.begin("api")
         state = State(self, admission, deadline_s=configured.deadline_s)
         self._watches.append(asyncio.create_task(state.watch()))
+        if spans:
+            spans.start("api")
         log.info("the keys in use: %s", keys().describe())
         keep_what_is_there()
         # From here on only: of a start that fails, the lines would be lost with the process.
@@ -263,6 +271,8 @@ class FaceService:
             task.cancel()
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
+        if spans:
+            spans.stop()
         logs.stop_writing_behind()
 
     def placements(self) -> dict[str, dict[str, str]]:

@@ -35,6 +35,7 @@ PACKED = [
     "stages.py",
     "threads.py",
     "exposition.py",
+    "tracing.py",
     "LICENSE",
     "models/catalog.toml",
 ]
