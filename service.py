@@ -24,6 +24,7 @@ from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
 from api.metrics import Requests, survive_a_full_disk
+from api.page import page_api
 from memory import keep_what_is_there, return_freed_memory
 from models import packing, store
 from models.catalog import describe
@@ -128,7 +129,7 @@ def concurrency() -> int:
 
 
 keys = KeyRing(configured.keys)
-app = create_app(info_api, faces_api)
+app = create_app(info_api, faces_api, page_api)
 gate = Gate(
     app,
     guarded=guarded,
@@ -154,7 +155,7 @@ class PackedService(Service["FaceService"]):
         self.inject_config()
         served = AppFactory(self, is_main=is_main)()
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
-        return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *app.routes], of_bentoml))
+        return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *page_api.routes, *app.routes], of_bentoml))
 
     def all_services(self, exclude_urls: bool = False) -> dict[str, Service[Any]]:
         """BentoML asks for those that are not elsewhere (exclude_urls) when it starts a process for each of them. The
