@@ -26,6 +26,7 @@ from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
 from api.metrics import Requests
+from api.page import page_api
 from api.state import State
 from api.tracing import RequestSpans
 from memory import ImageMemory, keep_what_is_there, return_freed_memory
@@ -135,7 +136,7 @@ def concurrency() -> int:
 
 
 keys = KeyRing(configured.keys)
-app = create_app(info_api, faces_api)
+app = create_app(info_api, faces_api, page_api)
 requests = Requests(deadline_s=configured.deadline_s)
 admission = Admission(
     places=concurrency,
@@ -165,7 +166,7 @@ class PackedService(Service["FaceService"]):
         self.inject_config()
         served = AppFactory(self, is_main=is_main)()
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
-        return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *app.routes], of_bentoml))
+        return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *page_api.routes, *app.routes], of_bentoml))
 
     def all_services(self, exclude_urls: bool = False) -> dict[str, Service[Any]]:
         """BentoML asks for those that are not elsewhere (exclude_urls) when it starts a process for each of them. The
