@@ -1,13 +1,17 @@
 """The way of an image with its models in this process: for commands, which start no server."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from api import settings
 from api.settings import Settings
+from models import store
 from models.catalog import ModelDescription, catalog
+from models.errors import ModelError
+from models.store import StoredModel
 from pipeline import Pipeline
 from runners.opening import open_engine
 from search import SearchOptions
@@ -15,9 +19,37 @@ from threads import Threads
 
 # A model as it is served: its description, and what is in its model.onnx.
 Prepared = tuple[ModelDescription, bytes]
-MOST_FACES: Final = 750  # as the service answers at most
 # Is told of a batch: the model that answers it, what it took and what it answered.
 Watch = Callable[[ModelDescription, NDArray[np.uint8], NDArray[np.float32]], None]
+
+
+def served_model(configured: Settings, role: Literal["detector", "embedder"]) -> StoredModel:
+    """The model of the settings. Raises SettingsError, as the service does where it can't serve it."""
+    model_id: str = getattr(configured, role)
+    try:
+        stored = store.find(model_id)
+    except ModelError as error:
+        raise settings.SettingsError(f"{settings.PREFIX}{role.upper()}: {error}") from None
+    if stored.description.role != role:
+        raise settings.SettingsError(
+            f"{settings.PREFIX}{role.upper()}: {model_id} is no {role}. See: facebento models list"
+        )
+    return stored
+
+
+def served_pipeline(configured: Settings, *, embeds: bool = True, watch: Watch | None = None) -> Pipeline:
+    """With the models of the settings; the embedder is left out where nothing is embedded.
+
+    Raises SettingsError, ModelError, runners.errors.DeviceUnavailableError.
+    """
+    detector = served_model(configured, "detector")
+    embedder = served_model(configured, "embedder") if embeds else None
+    return local_pipeline(
+        configured,
+        (detector.description, detector.read()),
+        None if embedder is None else (embedder.description, embedder.read()),
+        watch,
+    )
 
 
 def local_pipeline(
