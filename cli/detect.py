@@ -79,9 +79,7 @@ def detect(
         if drawings is not None:
             async with one_draws:
                 target = targets[id(source)]
-                await asyncio.to_thread(
-                    drawings.write, photo.content, faces, target, max_pixels=configured.max_pixels
-                )
+                await asyncio.to_thread(drawings.write, photo.content, faces, target, max_pixels=configured.max_pixels)
         return faces
 
     def tell(answered: "Answered[Sequence[Face]]") -> None:

@@ -38,7 +38,9 @@ USUAL_FACES: Final = 128  # of --all: as of the service
     help=f"With --all: the most faces of a photo.  [default: {USUAL_FACES}]",
 )
 @click.option("--aligned", is_flag=True, help="Photos are aligned faces of 112 x 112 pixels: nothing is detected.")
-@click.option("--feature", "form", flag_value="feature", default="feature", help="As a feature, in base64: the default.")
+@click.option(
+    "--feature", "form", flag_value="feature", default="feature", help="As a feature, in base64: the default."
+)
 @click.option("--embedding", "form", flag_value="embedding", help="As an embedding: numbers, of unit length.")
 @options.as_json(options.LINES)
 @click.pass_context
@@ -111,11 +113,7 @@ def _as_json(answered: "Answered[Found]", pipeline: "Pipeline", form: str, embed
     if answered.answer is None:
         return told | {"error": answered.failed}
     faces = [
-        (
-            {"embeddings": embedding.tolist()}
-            if form == "embedding"
-            else {"feature": _text(embedding, pipeline, form)}
-        )
+        ({"embeddings": embedding.tolist()} if form == "embedding" else {"feature": _text(embedding, pipeline, form)})
         | {"face_detect": DetectResult.of(face).model_dump()}
         for face, embedding in answered.answer
     ]

@@ -1,9 +1,9 @@
 """How commands fail: with one line that says what to do, and a status that scripts can tell apart.
 
-    0    done
-    1    something failed, which is told; of `compare`: not the same person
-    2    called in a wrong way; of `compare`: any failure, as of diff and grep
-    130  interrupted (Ctrl-C), 143 terminated
+0    done
+1    something failed, which is told; of `compare`: not the same person
+2    called in a wrong way; of `compare`: any failure, as of diff and grep
+130  interrupted (Ctrl-C), 143 terminated
 """
 
 import traceback
