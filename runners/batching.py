@@ -97,13 +97,10 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
         if job.call is not None:
             job.call.queued = time.perf_counter()
         self._queue.append(job)
+        metrics.queue().waits(self._runner, len(self._queue))
         async with self._wake_event:
             self._wake_event.notify_all()
         return await job.future
-
-    async def inbound_call(self, data: Any) -> Any:
-        metrics.queue().waits(self._runner, len(self._queue) + 1)
-        return await super().inbound_call(data)
 
     def _get_inputs(self, num_batches: int | None = None) -> Sequence[Job[Any, Any]]:
         jobs = self._taken(num_batches)
