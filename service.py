@@ -21,6 +21,7 @@ from api import connections, logs, settings
 from api.access import AccessLog, Endpoints, Entrance
 from api.admission import Admission
 from api.app import create_app
+from api.choice import chosen
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
@@ -30,9 +31,7 @@ from api.page import page_api
 from api.state import State
 from api.tracing import RequestSpans
 from memory import ImageMemory, keep_what_is_there, return_freed_memory
-from models import packing, store
-from models.catalog import describe
-from models.errors import ModelError, ModelNotStoredError
+from models import packing
 from pipeline import Pipeline
 from runners.app import AppFactory
 from runners.base import NAMES, RunnerOptions
@@ -57,27 +56,12 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 do_not_track.cache_clear()
 
 
-def _find(role: str, model_id: str) -> store.StoredModel:
-    variable = f"{settings.PREFIX}{role.upper()}"
-    try:
-        stored = store.find(model_id)
-    except ModelNotStoredError as error:
-        if "missing" not in arguments.allow:
-            raise settings.SettingsError(f"{variable}: {error}{packing.without_it(arguments.allow)}") from None
-        stored = store.expected(describe(model_id))
-    except ModelError as error:
-        raise settings.SettingsError(f"{variable}: {error}") from None
-    if stored.description.role != role:
-        raise settings.SettingsError(f"{variable}: {model_id} is no {role}. See: facebento models list")
-    return stored
-
-
 arguments = bentoml.use_arguments(packing.BentoArguments)
 configured = settings.load(arguments.model_dump(include={"detector", "embedder"}, exclude_none=True))
 # What a bento that is built of this will remember: its models, but not what its builder put up with.
 BentoMLContainer.bento_arguments.set({"detector": configured.detector, "embedder": configured.embedder})
-detector_model = _find("detector", configured.detector)
-embedder_model = _find("embedder", configured.embedder)
+detector_model = chosen("detector", configured.detector, arguments.allow)
+embedder_model = chosen("embedder", configured.embedder, arguments.allow)
 
 
 workers = configured.api_workers
