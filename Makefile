@@ -53,7 +53,7 @@ bench: .venv/dev models ## speed against what this machine could do, into build/
 
 docs docs-serve: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/dev ## the documentation as a site that needs no network, into build/site
-	@.venv/bin/mkdocs build --strict --quiet
+	@.venv/bin/mkdocs build --strict
 	@echo "Open build/site/index.html"
 
 docs-serve: .venv/dev ## the same on port 8001, made anew whenever a page is saved

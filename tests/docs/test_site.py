@@ -70,14 +70,15 @@ class PageParser(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (built.returncode, built.stdout, built.stderr) == (0, "", "")
+    assert built.returncode == 0, built.stderr
+    assert all(line.startswith("INFO") for line in (built.stdout + built.stderr).splitlines()), built.stderr
     return folder
 
 
