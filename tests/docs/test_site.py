@@ -1,9 +1,6 @@
 """The documentation as a site: built without a warning, it loads nothing from elsewhere, and its links lead on."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -64,22 +61,6 @@ class PageParser(HTMLParser):
         within = set(self._within)
         if "article" in within and within.intersection(TEXTS) and not within & {"h1", "h2", "h3", "pre"}:
             self.texts[-1] += "code" if self._within[-1:] == ["code"] else data
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    assert all(line.startswith("INFO") for line in (built.stdout + built.stderr).splitlines()), built.stderr
-    return folder
 
 
 @pytest.fixture(scope="module")
