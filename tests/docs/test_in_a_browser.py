@@ -34,7 +34,8 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 def asked_for(browser: webdriver.Chrome) -> list[str]:
     """The addresses of all requests since this was last called."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    entries = browser.get_log("performance")  # type: ignore[no-untyped-call]
+    messages = [json.loads(entry["message"])["message"] for entry in entries]
     return [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
 
 
@@ -61,4 +62,5 @@ def test_the_search_finds_pages_and_asks_nobody(
     asked = asked_for(browser)
     assert len(asked) > 3
     assert not [address for address in asked if urlsplit(address).scheme not in ("file", "data", "blob", "about")]
-    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    console = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    assert not [entry for entry in console if entry["level"] == "SEVERE"]
