@@ -41,7 +41,7 @@ def _shown(file: Path, path: str) -> str:
     fence = "`" * 5
     text = file.read_text(encoding="utf-8").rstrip()
     language = LANGUAGES.get(file.suffix, "text")
-    return f"---\nsearch: {{exclude: true}}\n---\n# {path}\n\n{fence}{language}\n{text}\n{fence}\n"
+    return f"---\nhide: [navigation, toc]\nsearch: {{exclude: true}}\n---\n# {path}\n\n{fence}{language}\n{text}\n{fence}\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
