@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cli.evaluate import LOWEST_CONFIDENCE, WITHOUT_EFFECT
-from cli.local import MOST_FACES
 from cli.main import main
+from cli.options import MOST_FACES
 from evaluation import run
 from faces.detection import Face, Order
 from faces.errors import ImageCorruptError
