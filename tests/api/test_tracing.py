@@ -59,7 +59,10 @@ def request_(caplog: pytest.LogCaptureFixture) -> Request:
         )
         routes = [Route("/v1/detect", lambda _: None, methods=["POST"]), Route("/v1/health", lambda _: None)]
         site = Entrance(AccessLog(gate, REQUESTS), Endpoints(routes))
-        waiting = [{"type": "http.request", "body": b"12", "more_body": True}, {"type": "http.request", "body": b"3"}]
+        waiting: list[Message] = [
+            {"type": "http.request", "body": b"12", "more_body": True},
+            {"type": "http.request", "body": b"3"},
+        ]
 
         async def receive() -> Message:
             if not waiting:

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +33,7 @@ def traced(collector: CollectorServer, tmp_path_factory: pytest.TempPathFactory)
         "FACEBENTO_PLACEMENT": "processes",
         "FACEBENTO_TRACES": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "50",
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
     }
     server = make_server(tmp_path_factory.mktemp("traced"), settings)
     try:
@@ -71,18 +70,15 @@ def below(spans: list[Told], parent: str) -> list[Told]:
 
 def test_one_trace_goes_from_the_client_to_the_batches(traced: Server, collector: CollectorServer) -> None:
     trace, headers = new_trace()
-    before = time.time_ns()
     images = {"image1": PHOTO, "image2": PHOTO}
     response = traced.post("/v1/file/score", files=images, headers=headers | {"x-request-id": "mine"})
     assert response.status_code == 200
-    after = time.time_ns()
     spans = whole(collector, trace)
     [request] = below(spans, CLIENT)
     assert (request.name, request.kind, request.role, request.failed) == ("POST /v1/file/score", 2, "api", False)
     assert request.attributes["facebento.request_id"] == "mine"
     assert request.attributes["http.response.status_code"] == 200
     assert request.attributes["facebento.faces"] == 2
-    assert before <= request.began <= request.ended <= after
     stages = below(spans, request.id)
     names = {"receive", "wait", "memory", "queue", "decode", "detect", "align", "embed", "encode"}
     assert {span.name for span in stages} == names
@@ -115,7 +111,7 @@ def test_the_page_names_every_span_and_attribute(traced: Server, collector: Coll
     trace, headers = new_trace()
     assert traced.post("/v1/file/detect", files={"image": b"no picture"}, headers=headers).status_code == 422
     [request] = below(whole(collector, trace), CLIENT)
-    assert request.attributes["facebento.reason"] == "image_undecodable"
+    assert request.attributes["facebento.reason"] == "image_unsupported_format"
     described = set(re.findall(r"`([^`]+)`", PAGE))
     for span in collector.spans:
         assert "POST " in span.name or span.name in described
@@ -128,12 +124,11 @@ def test_nothing_secret_and_nothing_that_a_client_writes_leaves(traced: Server, 
         "embeddings"
     ]
     feature = traced.answer("/v1/file/feature", files={"image": (MARK, PHOTO)}, headers=headers)["feature"]
-    own = HTTP.headers | headers
     for path, key in (("/v1/detect", MARK), (f"/{MARK}", traced.key), (f"/v1/info/model/{MARK}", traced.key)):
-        HTTP.post(f"{traced.url}{path}", headers=own | {"x-api-key": key}, content=MARK)
-        HTTP.get(f"{traced.url}{path}?{MARK}", headers=own | {"x-api-key": key})
+        HTTP.post(f"{traced.url}{path}", headers=headers | {"x-api-key": key}, content=MARK)
+        HTTP.get(f"{traced.url}{path}?{MARK}", headers=headers | {"x-api-key": key})
     for path in ("/v1/health", "/livez", "/readyz", "/metrics"):
-        HTTP.get(traced.url + path, headers=own)
+        HTTP.get(traced.url + path, headers=headers)
     last, headers = new_trace()
     traced.answer("/v1/file/detect", files={"image": PHOTO}, headers=headers)
     whole(collector, last)
@@ -148,7 +143,7 @@ def test_nothing_secret_and_nothing_that_a_client_writes_leaves(traced: Server, 
     assert PHOTO[100:116] not in sent
     told = json.dumps([[span.attributes, span.resource] for span in collector.spans])
     assert not [number for number in embeddings if repr(number) in told]
-    assert {path for path in collector.paths} == {"/v1/traces"}
+    assert set(collector.paths) == {"/v1/traces"}
 
 
 def test_without_a_collector_requests_are_answered_and_the_log_says_so_once(
@@ -170,5 +165,4 @@ def test_without_a_collector_requests_are_answered_and_the_log_says_so_once(
     warnings = [line for line in lines if line["level"] not in {"info", "debug"}]
     assert {line["logger"] for line in warnings} == {"facebento.tracing"}, warnings
     assert len(warnings) == len({line["pid"] for line in warnings}), "more than one of a process"
-    assert "Connection" in warnings[0]["message"]
-    assert Path(traced.folder).exists()
+    assert "Connection refused" in warnings[0]["message"]
