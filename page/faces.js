@@ -66,7 +66,6 @@ function table(faces) {
   return make(
     "table",
     {},
-    make("caption", { className: "small" }, say("tableCaption")),
     make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, say(name))))),
     make("tbody", {}, ...rows),
   );
@@ -77,8 +76,9 @@ export function describe(image, faces, lookAt) {
   if (faces.length === 0) return [];
   const scrolled = make("div", { className: "scrolled", tabIndex: 0, role: "region", "aria-label": say("numbers") });
   scrolled.append(table(faces));
+  const note = make("p", { className: "small" }, say("numbersNote"));
   return [
     ...cards(image, faces, lookAt),
-    make("details", {}, make("summary", {}, say("numbers")), scrolled),
+    make("details", {}, make("summary", {}, say("numbers")), note, scrolled),
   ];
 }
