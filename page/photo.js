@@ -138,19 +138,20 @@ export class Photo extends EventTarget {
   }
 
   render() {
+    const name = say("photo", this.#number);
     label(this.#article);
     const optional = this.#number > 1 && !this.file ? say("toCompare") : "";
-    this.#part("h3").replaceChildren(`${say("photo", this.#number)} `, make("span", { className: "small" }, optional));
+    this.#part("h3").replaceChildren(`${name} `, make("span", { className: "small" }, optional));
     this.#part(".drop").hidden = Boolean(this.file);
     this.#part(".button").classList.toggle("main", !this.file);
     this.#part("figure").hidden = !this.file;
     this.#part(".stage").hidden = this.#shown === "no";
-    this.#part("input").setAttribute("aria-label", `${say("choose")}: ${say("photo", this.#number)}`);
-    this.#part(".by-camera").setAttribute("aria-label", `${say("camera")}: ${say("photo", this.#number)}`);
-    this.#part(".remove").setAttribute("aria-label", `${say("remove")}: ${say("photo", this.#number)}`);
+    this.#part("input").setAttribute("aria-label", `${say("choose")}: ${name}`);
+    this.#part(".by-camera").setAttribute("aria-label", `${say("camera")}: ${name}`);
+    this.#part(".remove").setAttribute("aria-label", `${say("remove")}: ${name}`);
     this.#part(".remove").hidden = !this.file;
     this.#part("figcaption").textContent = this.file ? this.#caption() : "";
-    this.#image.alt = this.file ? `${say("photo", this.#number)}: ${this.file.name}` : "";
+    this.#image.alt = this.file ? `${name}: ${this.file.name}` : "";
     this.#article.setAttribute("aria-busy", String(Boolean(this.#request)));
     this.#part(".status").textContent = this.#status();
     const unauthorised = this.#refused?.status === 401; // is told where the key is asked for
@@ -162,7 +163,7 @@ export class Photo extends EventTarget {
     // As long as the picture is being read, there are no crops; this is called again after it.
     const ready = this.#shown !== "";
     const lookAt = (index) => overlay.highlight(stage, index);
-    this.#part(".found").replaceChildren(...(ready ? describe(this.image, faces, lookAt) : []));
+    this.#part(".found").replaceChildren(...(ready ? describe(name, this.image, faces, lookAt) : []));
   }
 
   #caption() {

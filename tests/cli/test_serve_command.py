@@ -91,8 +91,10 @@ def test_it_turns_into_bentoml_serve(home: Path) -> None:
     assert str(result.exception) == f"-m bentoml serve service:FaceService --host 127.0.0.1 --port {port}"
     assert f"http://127.0.0.1:{port}/readyz" in result.output
     # The first thing told is the page's address.
-    assert result.output.partition("/readyz")[2].split("\n")[1].startswith(
-        f"facebento is ready. Open http://127.0.0.1:{port}/ in a browser"
+    assert (
+        result.output.partition("/readyz")[2]
+        .split("\n")[1]
+        .startswith(f"facebento is ready. Open http://127.0.0.1:{port}/ in a browser")
     )
     assert Path.cwd() == home
 
