@@ -45,7 +45,7 @@ class Figures:
     "settings.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(3, 3600), default=60, show_default=True, help="For all measurements together."
+    "--seconds", type=click.FloatRange(1, 3600), default=60, show_default=True, help="For all measurements together."
 )
 @click.option(
     "--clients",
