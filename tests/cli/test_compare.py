@@ -63,7 +63,7 @@ def test_whatever_is_compared_the_score_is_the_same(run: Run, two: tuple[Path, P
         ("b.PNG", 0, 1, "b.PNG: no face"),
     ],
 )
-def test_the_threshold_decides_the_exit_code(
+def test_the_threshold_decides_the_exit_code(  # noqa: PLR0917  pytest names them
     run: Run, photos: Path, first: str, threshold: float | None, status: int, told: str
 ) -> None:
     options = () if threshold is None else ("--threshold", threshold)

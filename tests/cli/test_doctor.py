@@ -130,9 +130,7 @@ def test_an_old_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({}, "problem"),
     ],
 )
-def test_one_onnxruntime(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, versions: dict[str, str], state: str
-) -> None:
+def test_one_onnxruntime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, versions: dict[str, str], state: str) -> None:
     there = metadata.version
 
     def version(name: str) -> str:
