@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.bursts import answered, burst, photo, wait_for
+from tests.e2e.bursts import answered, burst, in_work, photo, wait_for
 from tests.e2e.running import Server
 
 pytestmark = pytest.mark.e2e
@@ -53,13 +53,15 @@ def test_a_runner_that_is_killed_at_work_ends_what_it_had_and_is_replaced(batchi
 
 def terminate(server: Server, *processes: psutil.Process) -> None:
     """SIGTERM to these processes of it while it works on many requests: it answers them all, and is gone."""
+    path = "/v1/file/embeddings"
 
     def send() -> None:
+        assert in_work(server, path) > 8
         for process in processes:
             process.terminate()
 
-    responses = asyncio.run(burst(server, 40, "/v1/file/embeddings", meanwhile=send))
-    assert Counter(response.status_code for response in responses) == {200: 40}
+    responses = asyncio.run(burst(server, 24, path, meanwhile=send))
+    assert Counter(response.status_code for response in responses) == {200: 24}
     assert server.process is not None
     assert server.process.wait(30) == 0
 
