@@ -1,7 +1,7 @@
 """Many calls of the asynchronous client at a time, and not too many."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from itertools import islice
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 async def map_bounded(
     method: Callable[[S], Awaitable[T]], items: Iterable[S], *, concurrency: int = 16
-) -> AsyncIterator[tuple[S, T | Exception]]:
+) -> AsyncGenerator[tuple[S, T | Exception], None]:
     """Each item with what the method answers for it, or the exception that it raises, as they come.
 
         async for path, found in client.map(client.embeddings, paths):

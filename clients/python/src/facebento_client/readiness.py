@@ -24,7 +24,7 @@ class Waiting:
     """For a service that is starting."""
 
     timeout_s: float
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = field(default_factory=lambda: time.monotonic)
     began: float = field(init=False)
 
     def __post_init__(self) -> None:

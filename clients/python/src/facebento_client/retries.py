@@ -44,7 +44,7 @@ class Attempts:
     """Those of one request, the first of which begins now."""
 
     retry: Retry
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = field(default_factory=lambda: time.monotonic)
     chance: Callable[[], float] = random.random
     began: float = field(init=False)
     failed: int = field(init=False, default=0)
