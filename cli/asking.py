@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -60,7 +60,7 @@ def photos_at_once(configured: Settings) -> int:
 
 async def _answers(
     sources: Sequence[Source], ask: Callable[[Photo, Source], Awaitable[T]], at_once: int
-) -> AsyncIterator[Answered[T]]:
+) -> AsyncGenerator[Answered[T], None]:
     places = asyncio.Semaphore(at_once)
 
     async def one(source: Source) -> Answered[T]:

@@ -45,7 +45,11 @@ class Figures:
     "settings.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(3, 3600), default=60, show_default=True, help="For all measurements together."
+    "--seconds",
+    type=click.FloatRange(0, 3600, min_open=True),
+    default=60,
+    show_default=True,
+    help="For all measurements together.",
 )
 @click.option(
     "--clients",
@@ -191,7 +195,10 @@ def _print(figures: Figures) -> None:
 
 def _words(figures: Figures) -> "Iterator[str]":
     for endpoint in dict.fromkeys(each.endpoint for each in figures.measured):
-        of_it = [each for each in figures.measured if each.endpoint == endpoint]
+        of_it = [each for each in figures.measured if each.endpoint == endpoint and each.answers]
+        if not of_it:
+            yield f"{endpoint}: no answer was right"
+            continue
         best = max(of_it, key=lambda each: each.requests_a_second)
         fewest = min(of_it, key=lambda each: each.clients)
         yield (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from cli import options
-from cli.failing import one_line
+from cli.failing import Failure, one_line
 from cli.home import service_settings
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _read(text: str, name: str) -> Side:
     try:
         content = Source(text, None if text == "-" else Path(text), Path(text)).read().content
     except PhotoError as error:
-        raise click.ClickException(f"{shown(text)}: {error}") from error
+        raise Failure(f"{shown(text)}: {error}", TROUBLE) from error
     if content.startswith(_TEXT):
         content = _decoded(content.split(maxsplit=1)[0].decode("ascii", "replace"), shown(text))
     return Side(text, content, is_feature=content.startswith(_MAGIC))
@@ -101,7 +101,7 @@ def _decoded(text: str, name: str) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
-        raise click.ClickException(f"{name}: the feature is damaged: it is not base64 to its end") from None
+        raise Failure(f"{name}: the feature is damaged: it is not base64 to its end", TROUBLE) from None
 
 
 async def _compare(pipeline: "Pipeline", sides: tuple[Side, Side]) -> "tuple[float, tuple[Face | None, Face | None]]":
@@ -118,7 +118,7 @@ async def _compare(pipeline: "Pipeline", sides: tuple[Side, Side]) -> "tuple[flo
         score = await pipeline.compare_features(one[1], other[1]) if one[1] and other[1] else 0.0
         return score, (one[0], other[0])
     except InputError as error:
-        raise click.ClickException(f"{shown(error.field or '')}: {error}") from error
+        raise Failure(f"{shown(error.field or '')}: {error}", TROUBLE) from error
 
 
 async def _feature(pipeline: "Pipeline", side: Side) -> "tuple[Face | None, Side | None]":

@@ -38,7 +38,6 @@ POINTS: Final = ("LEFT EYE", "RIGHT EYE", "NOSE", "LEFT MOUTH", "RIGHT MOUTH")
 @click.option("--sort", type=click.Choice(ORDERS), default="confidence", show_default=True, help="How faces come.")
 @click.option(
     "--draw",
-    type=click.Path(path_type=Path),
     metavar="OUT",
     help="Draw the faces into a copy of the photo: the file OUT for one photo, the folder OUT for many.",
 )
@@ -50,7 +49,7 @@ def detect(
     photos: tuple[str, ...],
     max_results: int,
     sort: str,
-    draw: Path | None,
+    draw: str | None,
     as_json: bool,
 ) -> None:
     """Find the faces of photos: boxes, landmarks, confidences.

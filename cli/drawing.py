@@ -20,7 +20,7 @@ FORMATS: Final = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP
 def drawn(picture: Image.Image, faces: Sequence[Face]) -> Image.Image:
     """The picture itself, RGB, with the box, the points and the confidence of each face in it."""
     draw = ImageDraw.Draw(picture)
-    thick = max(1, max(picture.size) // 300)
+    thick = max(2, max(picture.size) // 300)  # to be seen in small ones, too
     font = ImageFont.load_default(8 * thick)
     for face in faces:
         draw.rectangle((face.left, face.top, face.right, face.bottom), outline=BOX, width=thick)
@@ -34,13 +34,15 @@ def drawn(picture: Image.Image, faces: Sequence[Face]) -> Image.Image:
 class Drawings:
     """The files that drawings go to: one, or one for each photo in a folder."""
 
-    def __init__(self, out: Path, given: Sequence[str], sources: Sequence[Source]) -> None:
-        """given: what was named; one file that is no folder is drawn to the file `out`, unless that is a folder.
+    def __init__(self, named: str, given: Sequence[str], sources: Sequence[Source]) -> None:
+        """named: the file for one photo that was given by itself, unless it is a folder or ends as one does; or the
+        folder. given: files and folders, as they were named.
 
         Raises click's errors where that can't be.
         """
+        out = Path(named)
         walked = [Path(each).resolve() for each in given if Path(each).is_dir()]
-        self._file = len(given) == 1 and not walked and not out.is_dir() and not str(out).endswith(os.sep)
+        self._file = len(given) == 1 and not walked and not out.is_dir() and not named.endswith(os.sep)
         self._out = out
         self._sources = {_identity(each.path) for each in sources if each.path is not None} - {None}
         self._taken: set[PurePath] = set()

@@ -75,12 +75,7 @@ def embed(
     pipeline = served_pipeline(configured)
 
     async def ask(photo: "Photo", _: "Source") -> "Found":
-        if aligned:
-            return [(None, await pipeline.embed_aligned(photo))]
-        if every:
-            return await pipeline.embed_all(photo, max_results or USUAL_FACES)
-        largest = await pipeline.embed_largest(photo)
-        return [] if largest is None else [largest]
+        return await _ask(pipeline, photo, aligned=aligned, most=(max_results or USUAL_FACES) if every else None)
 
     def tell(answered: "Answered[Found]") -> None:
         name = answered.source.name
@@ -96,6 +91,16 @@ def embed(
 
     if ask_all(sources, ask, tell, at_once=photos_at_once(configured)):
         context.exit(1)
+
+
+async def _ask(pipeline: "Pipeline", photo: "Photo", *, aligned: bool, most: int | None) -> "Found":
+    """most: of all faces; None: the largest one alone."""
+    if aligned:
+        return [(None, await pipeline.embed_aligned(photo))]
+    if most is not None:
+        return await pipeline.embed_all(photo, most)
+    largest = await pipeline.embed_largest(photo)
+    return [] if largest is None else [largest]
 
 
 def _text(embedding: "Embedding", pipeline: "Pipeline", form: str) -> str:

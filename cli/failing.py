@@ -23,30 +23,33 @@ FAILED: Final = 1
 INTERRUPTED: Final = 130  # as a shell tells it of SIGINT
 
 
-@contextmanager
-def one_line(status: int | None = None) -> Iterator[None]:
-    """Turns what a user can cause into an error of click's, which is a line on standard error.
+class Failure(click.ClickException):
+    """One line on standard error, and a status of its own."""
 
-    status: of the process, in place of click's own.
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # click has it as one number for all of a class
+        return self.status
+
+
+@contextmanager
+def one_line(status: int = FAILED) -> Iterator[None]:
+    """Turns what a user can cause into an error of click's. Those that are of click already stay as they are.
+
+    status: of the process.
     """
     try:
         yield
-    except click.ClickException as error:
-        raise _with(error, status) from None
     except (EvaluationError, InputError, ModelError, RunnerError, SettingsError) as error:
-        raise _with(click.ClickException(str(error)), status) from error
+        raise Failure(str(error), status) from error
     except BrokenPipeError:  # who reads has enough: click ends without a word
         raise
     except OSError as error:
         told = ": ".join(str(each) for each in (error.filename, error.strerror or error) if each is not None)
-        told = f"{told}. See BENTOML_HOME" if _of_home(error) else told
-        raise _with(click.ClickException(told), status) from error
-
-
-def _with(error: click.ClickException, status: int | None) -> click.ClickException:
-    if status is not None:
-        error.exit_code = status
-    return error
+        raise Failure(f"{told}. See BENTOML_HOME" if _of_home(error) else told, status) from error
 
 
 def _of_home(error: OSError) -> bool:

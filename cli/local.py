@@ -6,11 +6,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from api import settings
+from api.choice import chosen
 from api.settings import Settings
-from models import store
 from models.catalog import ModelDescription, catalog
-from models.errors import ModelError
 from models.store import StoredModel
 from pipeline import Pipeline
 from runners.onnx import Placement
@@ -30,16 +28,7 @@ Placed = Callable[[ModelDescription, Placement], None]
 
 def served_model(configured: Settings, role: Role) -> StoredModel:
     """The model of the settings. Raises SettingsError, as the service does where it can't serve it."""
-    model_id: str = getattr(configured, role)
-    try:
-        stored = store.find(model_id)
-    except ModelError as error:
-        raise settings.SettingsError(f"{settings.PREFIX}{role.upper()}: {error}") from None
-    if stored.description.role != role:
-        raise settings.SettingsError(
-            f"{settings.PREFIX}{role.upper()}: {model_id} is no {role}. See: facebento models list"
-        )
-    return stored
+    return chosen(role, getattr(configured, role), frozenset())
 
 
 def served_pipeline(configured: Settings, *, embeds: bool = True, placed: Placed | None = None) -> Pipeline:

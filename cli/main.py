@@ -30,7 +30,6 @@ class Commands(click.Group):
             with one_line():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted", err=True)
             ctx.exit(INTERRUPTED)
 
 

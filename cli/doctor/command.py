@@ -5,7 +5,6 @@ What it needs takes a second to import, so it is imported when the command runs.
 # ruff: noqa: PLC0415
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,8 @@ import click
 from cli import home, options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cli.doctor.finding import Finding
 
 COLOURS: Final = {"ok": "green", "warning": "yellow", "problem": "red"}

@@ -14,11 +14,9 @@ from cli.local import served_pipeline
 from evaluation.run import Photo
 from faces.detection import Face
 from faces.errors import InputError
-from models.catalog import ModelDescription
 from models.errors import ModelError
 from runners import onnx
 from runners.errors import RunnerError
-from runners.onnx import Placement
 
 T = TypeVar("T")
 
@@ -27,7 +25,7 @@ FACE = (160, 50, 290, 190)
 
 
 def check(configured: Settings, home: Path) -> Iterator[Finding]:
-    placements: list[tuple[ModelDescription, Placement]] = []
+    placements = []
     try:
         photo = Photo(PICTURE, (home / PICTURE).read_bytes())
         began = time.perf_counter()
