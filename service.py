@@ -155,7 +155,8 @@ class PackedService(Service["FaceService"]):
         self.inject_config()
         served = AppFactory(self, is_main=is_main)()
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
-        return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *page_api.routes, *app.routes], of_bentoml))
+        ours = [*info_api.routes, *faces_api.routes, *page_api.routes, *app.routes]
+        return Entrance(served, Endpoints(ours, of_bentoml))
 
     def all_services(self, exclude_urls: bool = False) -> dict[str, Service[Any]]:
         """BentoML asks for those that are not elsewhere (exclude_urls) when it starts a process for each of them. The
