@@ -21,8 +21,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def batching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One whose runners are processes of their own, as on a GPU."""
-    settings = {"FACEBENTO_DEADLINE_S": "150", "FACEBENTO_PLACEMENT": "processes"}
+    """One whose runners are processes of their own, as on a GPU, and that has two for the API."""
+    settings = {"FACEBENTO_DEADLINE_S": "150", "FACEBENTO_PLACEMENT": "processes", "FACEBENTO_WORKERS": "2"}
     yield from running(make_server(tmp_path_factory.mktemp("batching"), settings))
 
 

@@ -34,6 +34,8 @@ PACKED = [
     "service.py",
     "stages.py",
     "threads.py",
+    "exposition.py",
+    "tracing.py",
     "LICENSE",
     "models/catalog.toml",
     "page/*",
