@@ -46,9 +46,13 @@ def wait_for(server: Server, status: int, seconds: float) -> None:
         time.sleep(0.1)
 
 
+def metrics(server: Server) -> str:
+    return HTTP.get(f"{server.url}/metrics").text
+
+
 def metric(server: Server, rows: str) -> int:
     """The sum of the rows that begin with this pattern, from /metrics."""
-    found = re.findall(rf"^{rows}.* (\S+)$", HTTP.get(f"{server.url}/metrics").text, re.MULTILINE)
+    found = re.findall(rf"^{rows}.* (\S+)$", metrics(server), re.MULTILINE)
     return int(sum(map(float, found)))
 
 
@@ -110,14 +114,17 @@ def test_a_runner_that_is_silent_is_told_at_once_and_one_that_is_killed_comes_ba
     finally:
         detector.resume()
     wait_for(server, 200, 30)
+    assert f'pid="{detector.pid}"' in metrics(with_few_places)
     detector.kill()
     detector.wait(10)
+    assert f'pid="{detector.pid}"' not in metrics(with_few_places)
     # Whether /readyz tells it depends on who is faster, the probe or BentoML's replacement.
     end = time.monotonic() + 30
     while (last := server.post("/v1/file/detect", files={"image": picture})).status_code == 503:
         assert time.monotonic() < end, server.output
         time.sleep(0.1)
     assert len(last.json()["faces"]) == 1
+    assert 'facebento_process_starts_total{process="detector"} 2.0' in metrics(with_few_places)
 
 
 # The last with this server.
