@@ -46,12 +46,14 @@ if not child:
     os.write(begun, b"1")
     signal.pause()
 os.read(ready, 1)
-exposition.begin("api")
-working.set(2)
-ended.inc()
-(folder / "counter_1.db").touch()  # one that is just being made
-first = told()
-os.kill(child, signal.SIGKILL)
+try:
+    exposition.begin("api")
+    working.inc(2)
+    ended.inc()
+    (folder / "counter_1.db").touch()  # one that is just being made
+    first = told()
+finally:
+    os.kill(child, signal.SIGKILL)
 os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note of it
 print(json.dumps([first, told()]))
 os.waitpid(child, 0)
