@@ -1,8 +1,8 @@
 """A hook of mkdocs: what lies elsewhere in the repository, and is on the site all the same.
 
-CHANGELOG.md and others are pages of it, and not copies. Where a page links to any other file of the repository, the site
-has a page with that file's text, and of a folder one with its files' names: the links work offline, and need no address of
-a repository.
+CHANGELOG.md and others are pages of it, and not copies. Where a page links to any other file of the repository, the
+site has a page with that file's text, and of a folder one with its files' names: the links work offline, and need no
+address of a repository.
 """
 
 import posixpath
