@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
-from api.metrics import ReservedDict
+from exposition import ReservedDict
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reserves room on Linux only")
 
@@ -37,9 +37,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from prometheus_client import Counter, CollectorRegistry, generate_latest, multiprocess
-import api.metrics
+import exposition
 if {reserve}:
-    api.metrics.survive_a_full_disk()
+    exposition.survive_a_full_disk()
 folder = Path({folder!r})
 def fill():
     with (folder / "filler").open("wb", buffering=0) as file:
