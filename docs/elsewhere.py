@@ -15,7 +15,11 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 # The site's pages, and where in the repository they lie.
-PAGES = {"changes.md": "CHANGELOG.md", "kubernetes.md": "deploy/kubernetes/README.md"}
+PAGES = {
+    "changes.md": "CHANGELOG.md",
+    "examples.md": "examples/README.md",
+    "kubernetes.md": "deploy/kubernetes/README.md",
+}
 LANGUAGES = {".json": "json", ".py": "python", ".sh": "sh", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
 # Of [text](target): the target without its anchor. Not addresses with a scheme, and not anchors of the page itself.
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)")

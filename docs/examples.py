@@ -1,6 +1,6 @@
 """The examples of the docs, run against a service: their answers, and the tables of fields, are written into the pages.
 
-    python docs/examples.py http://127.0.0.1:3000 KEY
+    PYTHONPATH=clients/python/src .venv/bin/python docs/examples.py http://127.0.0.1:3000 KEY
 
 On the pages of PAGES, a block of `sh` or `python` is an example if one of `json`, `http` or `text` follows it, with
 nothing in between. That one is what came back. Numbers in it are rounded to four decimals; of a text or a list that is

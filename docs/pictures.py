@@ -1,6 +1,6 @@
 """Makes the photographs that the docs' examples send: two people side by side, a cat, and a face that is aligned.
 
-    python docs/pictures.py http://127.0.0.1:3000 KEY
+    PYTHONPATH=. .venv/bin/python docs/pictures.py http://127.0.0.1:3000 KEY
 
 It needs what `make test` installs. The photographs are in the public domain or CC0, and come with scikit-image and
 matplotlib.

@@ -37,26 +37,6 @@ def rows(text: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()[2:]]
 
 
-def anchors(page: Path) -> set[str]:
-    """What its headings are called in links: by GitHub, and by the site's generator."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    headings = re.findall(r"(?m)^#+ (.*?)(?: \{ #(\S+) \})?$", text)
-    plain = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading, _ in headings)
-    return {re.sub(r"[-\s]+", "-", heading) for heading in plain} | {name for _, name in headings}
-
-
-@pages
-def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("https://")]
-    for link in links:
-        name, _, anchor = link.partition("#")
-        linked = (page.parent / name).resolve() if name else page
-        assert linked.is_file(), link
-        assert linked.is_relative_to(DOCS), f"{link} is not on the site"
-        assert not anchor or anchor in anchors(linked), link
-
-
 @pages
 def test_settings_are_the_services(page: Path) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
