@@ -60,7 +60,7 @@ class Attempts:
         """How long to wait before the next attempt; None: there is none, and the error is the request's end."""
         if self.failed >= self.retry.times or not passes(error):
             return None
-        grown = min(self.retry.first_pause_s * 2**self.failed, self.retry.longest_pause_s)
+        grown = min(self.retry.first_pause_s * 2.0**self.failed, self.retry.longest_pause_s)
         asked_for = error.retry_after_s if isinstance(error, ApiError) else None
         pause = grown * (1 + self.chance()) / 2 if asked_for is None else asked_for + grown * self.chance()
         if self.clock() - self.began + pause > self.retry.total_s:
