@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.exceptions import ServiceUnavailable
 from numpy.typing import NDArray
 
+import exposition
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
+from runners import gpu, metrics
 from runners.batching import PromptService
 from runners.claim import claim
 from runners.cpu import CpuEngine
@@ -26,6 +29,7 @@ from runners.sockets import unix_sockets
 from runners.stopping import leave_last
 from runners.wire import NoInput, rows_of
 from threads import Threads
+from tracing import Spans
 
 log = logging.getLogger("facebento.runners")
 
@@ -42,6 +46,7 @@ class RunnerOptions:
     gpu_engine: GpuEngine = "cuda"
     # What a runner that is on a CPU, and in a process with others, shares with them; it has its own where None.
     compute: Threads | None = None
+    spans: Spans | None = None  # where traces are collected
 
     def batching(self, name: str, stored: StoredModel) -> dict[str, Any]:
         """For @bentoml.api, of the method of that name, which takes uint8 [n, size, size, 3]."""
@@ -93,11 +98,16 @@ def _engines(stored: StoredModel) -> Path:
 class Runner:
     """A model, loaded, verified and warmed up: BentoML reports the service ready after this."""
 
+    spans: Spans | None = None
+
     def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
         return_freed_memory()
         graph = stored.read()
         self._tag = stored.tag
-        if bentoml.server_context.service_type == "service":  # in a process of its own
+        self._name = stored.description.role
+        self._alone = bentoml.server_context.service_type == "service"  # in a process of its own
+        if self._alone:
+            exposition.begin(self._name)
             own = unix_sockets().get(bentoml.server_context.service_name or "")
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
         compute = options.compute or Threads(options.threads, "onnx")
@@ -111,8 +121,26 @@ class Runner:
             worker=self._worker(device_numbers(options.device)),
         )
         placement = self._engine.placement
+        self._runs = metrics.runs()
+        self._runs.begin(self._name, placement)
+        if placement.device != "cpu":
+            gpu.watch(placement.device)
         log.info("%s runs on %s by %s in %s", stored.tag, placement.device, placement.provider, placement.precision)
+        # For spans.
+        self.facts = {
+            "facebento.model": stored.tag,
+            "facebento.device": placement.device,
+            "facebento.provider": placement.provider,
+            "facebento.precision": placement.precision,
+        }
+        if self._alone and self.spans:
+            self.spans.start(stored.description.role)
         keep_what_is_there()
+
+    @bentoml.on_shutdown
+    async def leave(self) -> None:
+        if self._alone and self.spans:
+            self.spans.stop()
 
     @property
     def lost(self) -> bool:
@@ -161,14 +189,18 @@ class Runner:
             return None
 
         def run(row: NDArray[np.uint8]) -> NDArray[np.float32]:
+            began = time.perf_counter()
             answer = engine.run_here(row)
+            self._runs.ran(self._name, 1, time.perf_counter() - began)
             self._end_if_lost()
             return answer
 
         return run
 
     async def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        began = time.perf_counter()
         answers = await self._engine.run(rows)
+        self._runs.ran(self._name, len(rows), time.perf_counter() - began)
         self._end_if_lost()
         return answers
 

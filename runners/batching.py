@@ -1,9 +1,12 @@
 """BentoML's adaptive batching, without its wait, and without the work that nobody waits for."""
 
 import asyncio
+import contextvars
 import itertools
 import logging
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -12,9 +15,11 @@ import numpy as np
 from _bentoml_sdk import Service
 from bentoml._internal.marshal.dispatcher import CorkDispatcher, Job, NonBlockSema
 
-from runners.app import AppFactory
+from runners import metrics
+from runners.app import AppFactory, KnownPaths
 from runners.calls import Calls
 from runners.direct import Answers, Direct, Method, Rows
+from runners.tracing import Call, Traced, batch, current, ran
 
 log = logging.getLogger("facebento.runners")
 
@@ -37,6 +42,12 @@ class Places(NonBlockSema):
         self._free.release()
 
 
+class QueuedJob(Job[Any, Any]):
+    """Rows that wait for a batch, and the call whose they are, where it is traced."""
+
+    call: Call | None = None
+
+
 class PromptDispatcher(CorkDispatcher[Any, Any]):
     """Lets a batch go as soon as there is a place for it, with whatever has come by then, as far as it is waited for.
 
@@ -46,8 +57,8 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
     such a call leaves its job in the queue.
     """
 
-    def __init__(self, like: CorkDispatcher[Any, Any]) -> None:
-        """like: BentoML's own, whose settings it takes over."""
+    def __init__(self, like: CorkDispatcher[Any, Any], runner: str) -> None:
+        """like: BentoML's own, whose settings it takes over. runner: its name, for the metrics."""
 
         def fallback() -> Any:
             # BentoML's own takes a cancelled call for one that the queue has dropped, and goes on to answer it.
@@ -57,6 +68,7 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
             return like.fallback()
 
         self._places = Places(BATCHES_AT_ONCE)
+        self._runner = runner
         super().__init__(
             int(like.max_latency * 1000),
             like.max_batch_size,
@@ -77,9 +89,28 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
                     jobs = self._get_inputs()
                 except Exception:
                     log.exception("no batch could be made")
-            self._loop.create_task(self.outbound_call(tuple(jobs), training=True))
+            self._loop.create_task(self.outbound_call(tuple(jobs), training=True), context=_context(jobs))
+
+    async def inbound_call(self, data: Any) -> Any:
+        job = QueuedJob(time.time(), data, self._loop.create_future())
+        job.call = current.get()
+        if job.call is not None:
+            job.call.queued = time.perf_counter()
+        self._queue.append(job)
+        metrics.queue().waits(self._runner, len(self._queue))
+        async with self._wake_event:
+            self._wake_event.notify_all()
+        return await job.future
 
     def _get_inputs(self, num_batches: int | None = None) -> Sequence[Job[Any, Any]]:
+        jobs = self._taken(num_batches)
+        now = time.time()
+        for job in jobs:
+            metrics.queue().waited(self._runner, max(0.0, now - job.enqueue_time))
+        metrics.queue().waits(self._runner, len(self._queue))
+        return jobs
+
+    def _taken(self, num_batches: int | None) -> Sequence[Job[Any, Any]]:
         waited_for = [job for job in self._queue if not job.future.done()]
         self._queue.clear()
         self._queue.extend(waited_for)
@@ -95,9 +126,19 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
 
     def split_job(self, job: Job[Any, Any], split_indexes: list[int]) -> tuple[Job[Any, Any], Job[Any, Any]]:
         first, second = super().split_job(job, split_indexes)
+        if isinstance(job, QueuedJob) and isinstance(first, QueuedJob) and isinstance(second, QueuedJob):
+            first.call = second.call = job.call
         # The half that is left in the queue ends with the whole.
         job.future.add_done_callback(lambda _: second.future.cancel())
         return first, second
+
+
+def _context(jobs: Sequence[Job[Any, Any]]) -> contextvars.Context:
+    """For the run of a batch: with the calls that are in it, each once."""
+    context = contextvars.copy_context()
+    calls = dict.fromkeys(job.call for job in jobs if isinstance(job, QueuedJob) and job.call is not None)
+    context.run(batch.set, tuple(calls))
+    return context
 
 
 class RunnerAppFactory(AppFactory):
@@ -110,6 +151,9 @@ class RunnerAppFactory(AppFactory):
             for name, method in self.service.apis.items()
             if method.batchable
         }
+        if spans := getattr(self.service.inner, "spans", None):
+            names = {method.route: f"{self.service.name}/{name}" for name, method in self.service.apis.items()}
+            self.service.add_asgi_middleware(Traced, names={route: names[route] for route in methods}, spans=spans)
         self.service.add_asgi_middleware(Calls, routes=methods.keys())
         self.service.add_asgi_middleware(Direct, methods=methods)
 
@@ -122,8 +166,11 @@ class RunnerAppFactory(AppFactory):
         if self.enable_metrics:
             self._sizes(name).observe(len(calls))
         method = getattr(self._service_instance, name).local
-        answers: Answers = await method(calls[0] if len(calls) == 1 else np.concatenate(calls))
         ends = list(itertools.accumulate(map(len, calls)))
+        traced = batch.get()
+        sizes = len(calls), ends[-1]
+        with ran(traced, sizes, self._service_instance.facts) if traced else nullcontext():
+            answers: Answers = await method(calls[0] if len(calls) == 1 else np.concatenate(calls))
         return np.split(answers, ends[:-1])
 
     def _sizes(self, name: str) -> Any:
@@ -145,6 +192,7 @@ class PromptService(Service[Any]):
         self.inject_config()
         factory = RunnerAppFactory(self, is_main=is_main)
         for name, dispatcher in factory.dispatchers.items():
-            factory.dispatchers[name] = PromptDispatcher(dispatcher)
+            factory.dispatchers[name] = PromptDispatcher(dispatcher, self.name)
         factory.shorten()
-        return factory()
+        served = factory()
+        return KnownPaths(served, {getattr(route, "path", "") for route in served.routes})
