@@ -140,5 +140,5 @@ def main(arguments: Sequence[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (FacebentoError, OSError) as error:
+    except (FacebentoError, OSError, ValueError) as error:
         sys.exit(f"{error}")

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clients.python.tests.answering import EMBEDDER, feature
 from facebento_client import Feature, FeatureInvalidError, FeatureMismatchError, ScoreMapping
 from facebento_client.gallery import Gallery, Match
+from faces import errors
 from faces.feature import ScoreMapping as ServiceMapping
 from faces.feature import cosine_similarity, decode, encode
 
@@ -77,6 +80,25 @@ GOOD = feature(0.6, 0.8).data
 def test_what_is_none_is_refused(data: bytes, says: str) -> None:
     with pytest.raises(FeatureInvalidError, match=says):
         Feature(data)
+
+
+@given(
+    st.binary(max_size=80)
+    | st.builds(
+        lambda at, value: signed(GOOD[:at] + bytes([value]) + GOOD[at + 1 : -4]),
+        st.integers(0, 31),
+        st.integers(0, 255),
+    )
+)
+def test_what_the_service_takes_is_taken_and_nothing_else(data: bytes) -> None:
+    fingerprint, dimensions = data[8:24], int.from_bytes(data[6:8], "little")
+    try:
+        expected = decode(data, fingerprint, dimensions)
+    except errors.FeatureInvalidError:
+        with pytest.raises(FeatureInvalidError):
+            Feature(data)
+    else:
+        assert Feature(data).vector == tuple(expected.tolist())
 
 
 @pytest.mark.parametrize("text", ["%%%", "AAA", "schön", "AA AA"])

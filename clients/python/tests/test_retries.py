@@ -2,13 +2,14 @@
 
 import datetime as dt
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from clients.python.tests.answering import Ask, answers
+from clients.python.tests.answering import Ask, answers, ask
 from facebento_client import (
     ApiError,
     DeadlineError,
@@ -58,6 +59,12 @@ def test_as_often_as_told(asked: Ask) -> None:
     with pytest.raises(OverloadedError):
         asked(service, "health", retry=2)
     assert len(service.requests) == 3
+
+
+def test_the_log_tells_of_it(naps: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "facebento_client"):
+        ask(answers(busy(), {"status": "ok", "ready": True}), "health")
+    assert caplog.messages == [f"Later. [HTTP 429]: tried again in {naps[0]:.2f} s"]
 
 
 def test_retry_after_is_honoured(asked: Ask, naps: list[float]) -> None:

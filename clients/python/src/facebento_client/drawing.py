@@ -30,17 +30,18 @@ def draw(image: ImageSource, faces: Iterable[Drawable]) -> Image.Image:
     picture = pictures.picture(image)
     canvas = ImageDraw.Draw(picture)
     side = max(picture.size)
-    width, letters = max(2, side // 400), max(12, side // 40)
+    width, letters = max(2, side // 400), max(14, side // 32)
     font = ImageFont.load_default(letters)
     for face in faces:
         left, top, right, bottom = face.box
         canvas.rectangle((left, top, right - 1, bottom - 1), outline=_BOX, width=width)
         for x, y in face.landmarks:
             canvas.circle((x, y), max(1.5, 0.02 * (bottom - top)), fill=_POINT, outline=_EDGE)
-        # Above the box; inside of it where there is no room.
-        anchor = "lb" if top > letters else "lt"
+        # Above the box, where there is room for it.
         text = f"{face.confidence:.2f}"
-        canvas.text((left, top), text, _BOX, font, anchor, stroke_width=width, stroke_fill=_EDGE)
+        start = max(0, min(left, picture.width - canvas.textlength(text, font)))
+        anchor = "lb" if top > letters else "lt"
+        canvas.text((start, top), text, _BOX, font, anchor, stroke_width=width, stroke_fill=_EDGE)
     return picture
 
 

@@ -1,10 +1,11 @@
-"""When a request is sent again, and after how long. No I/O, no sleeping.
+"""When a request is sent again, and after how long. Nothing here sends or sleeps.
 
 Every endpoint only computes: to ask twice does no harm. So what may pass is tried again: no connection, a connection
 that broke, 429, 502 and 503. Not what would take as long again: the client's own timeout, and the service's, 504.
 """
 
 import datetime as dt
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -12,12 +13,15 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
 from facebento_client.errors import (
+    ApiError,
     FacebentoError,
     NoAnswerError,
     NoAnswerInTimeError,
     OverloadedError,
     UnavailableError,
 )
+
+_log = logging.getLogger("facebento_client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,14 @@ class Attempts:
         """How long to wait before the next attempt; None: there is none, and the error is the request's end."""
         if self.failed >= self.retry.times or not passes(error):
             return None
-        grown = min(self.retry.first_pause_s * 2**self.failed, self.retry.longest_pause_s)
-        asked_for = getattr(error, "retry_after_s", None)
+        grown = min(self.retry.first_pause_s * 2.0**self.failed, self.retry.longest_pause_s)
+        asked_for = error.retry_after_s if isinstance(error, ApiError) else None
         pause = grown * (1 + self.chance()) / 2 if asked_for is None else asked_for + grown * self.chance()
         if self.clock() - self.began + pause > self.retry.total_s:
             return None
         self.failed += 1
-        return float(pause)
+        _log.info("%s: tried again in %.2f s", error, pause)
+        return pause
 
 
 def passes(error: FacebentoError) -> bool:
