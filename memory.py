@@ -57,6 +57,10 @@ class ImageMemory:
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
     @property
+    def limit_bytes(self) -> int:
+        return self._limit
+
+    @property
     def free_bytes(self) -> int:
         return self._free
 

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from faces.errors import blamed_on
 from faces.image import Header, Picture, read_header
 from faces.image import decode as decode_image
-from stages import stage
+from stages import decoded, stage
 
 # Pixels that a reduced picture has left for each of the canvas, across and down. With one, the detector sees a sharper
 # picture than of the full one, and large faces move by up to two pixels of the canvas; with two by half a pixel.
@@ -43,7 +43,9 @@ class Opener:
 
     def picture(self, upload: Upload, reduction: int) -> Picture:
         with stage("decode"), blamed_on(upload.field):
-            return decode_image(upload.read(), max_pixels=self._max_pixels, reduction=reduction)
+            picture = decode_image(upload.read(), max_pixels=self._max_pixels, reduction=reduction)
+        decoded(picture.pixels.shape[0] * picture.pixels.shape[1])
+        return picture
 
 
 @dataclass(slots=True)

@@ -178,7 +178,8 @@ class Pipeline:
             else await self._search.closer(scene, partial(self._opener.picture, upload, 1))
             for upload, scene in zip(uploads, scenes, strict=True)
         ]
-        found(sum(len(scene.faces) for scene in searched))
+        for scene in searched:
+            found(len(scene.faces), scene.header.width * scene.header.height)
         return searched
 
     async def _embed_best(self, upload: Upload, order: Order, limit: int) -> list[tuple[Face, Embedding]]:

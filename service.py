@@ -16,20 +16,22 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 import api
+import exposition
 from api import connections, logs, settings
 from api.access import AccessLog, Endpoints, Entrance
 from api.admission import Admission
 from api.app import create_app
+from api.choice import chosen
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
-from api.metrics import Requests, survive_a_full_disk
+from api.metrics import Requests
+from api.page import page_api
+from api.state import State
 from api.tracing import RequestSpans
-from memory import keep_what_is_there, return_freed_memory
-from models import packing, store
-from models.catalog import describe
-from models.errors import ModelError, ModelNotStoredError
+from memory import ImageMemory, keep_what_is_there, return_freed_memory
+from models import packing
 from pipeline import Pipeline
 from runners.app import AppFactory
 from runners.base import NAMES, RunnerOptions
@@ -46,7 +48,7 @@ log = logging.getLogger("facebento.service")
 # BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
 logging.getLogger("facebento").setLevel(logging.INFO)
 logs.configure()
-survive_a_full_disk()
+exposition.install()
 
 # What serves faces in a company's own network reports to nobody outside it. `bentoml serve` has looked at the variable
 # by now, and remembers what it saw.
@@ -54,27 +56,12 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 do_not_track.cache_clear()
 
 
-def _find(role: str, model_id: str) -> store.StoredModel:
-    variable = f"{settings.PREFIX}{role.upper()}"
-    try:
-        stored = store.find(model_id)
-    except ModelNotStoredError as error:
-        if "missing" not in arguments.allow:
-            raise settings.SettingsError(f"{variable}: {error}{packing.without_it(arguments.allow)}") from None
-        stored = store.expected(describe(model_id))
-    except ModelError as error:
-        raise settings.SettingsError(f"{variable}: {error}") from None
-    if stored.description.role != role:
-        raise settings.SettingsError(f"{variable}: {model_id} is no {role}. See: facebento models list")
-    return stored
-
-
 arguments = bentoml.use_arguments(packing.BentoArguments)
 configured = settings.load(arguments.model_dump(include={"detector", "embedder"}, exclude_none=True))
 # What a bento that is built of this will remember: its models, but not what its builder put up with.
 BentoMLContainer.bento_arguments.set({"detector": configured.detector, "embedder": configured.embedder})
-detector_model = _find("detector", configured.detector)
-embedder_model = _find("embedder", configured.embedder)
+detector_model = chosen("detector", configured.detector, arguments.allow)
+embedder_model = chosen("embedder", configured.embedder, arguments.allow)
 
 
 workers = configured.api_workers
@@ -133,18 +120,21 @@ def concurrency() -> int:
 
 
 keys = KeyRing(configured.keys)
-app = create_app(info_api, faces_api)
+app = create_app(info_api, faces_api, page_api)
+requests = Requests(deadline_s=configured.deadline_s)
+admission = Admission(
+    places=concurrency,
+    max_in_flight=_uneven_share(configured.max_in_flight),
+    max_body_memory_bytes=configured.max_body_memory_bytes,
+    # What waits any longer can hardly be done before its deadline.
+    patience_s=0.9 * configured.deadline_s,
+    count=requests.admission,
+)
 gate = Gate(
     app,
     guarded=guarded,
     keys=keys,
-    admission=Admission(
-        places=concurrency,
-        max_in_flight=_uneven_share(configured.max_in_flight),
-        max_body_memory_bytes=configured.max_body_memory_bytes,
-        # What waits any longer can hardly be done before its deadline.
-        patience_s=0.9 * configured.deadline_s,
-    ),
+    admission=admission,
     max_body_bytes=configured.max_body_bytes,
     deadline_s=configured.deadline_s,
     admitted=RequestSpans(spans).begin if spans else None,
@@ -160,7 +150,8 @@ class PackedService(Service["FaceService"]):
         self.inject_config()
         served = AppFactory(self, is_main=is_main)()
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
-        return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *app.routes], of_bentoml))
+        routes = [*info_api.routes, *faces_api.routes, *page_api.routes, *app.routes]
+        return Entrance(served, Endpoints(routes, of_bentoml))
 
     def all_services(self, exclude_urls: bool = False) -> dict[str, Service[Any]]:
         """BentoML asks for those that are not elsewhere (exclude_urls) when it starts a process for each of them. The
@@ -196,7 +187,7 @@ class PackedService(Service["FaceService"]):
     # __is_ready__ asks the runners; BentoML's own probe answers 500 where one is gone.
     runner_probe={"enabled": False},
 )
-@bentoml.asgi_app(AccessLog(gate, Requests()), path="/")
+@bentoml.asgi_app(AccessLog(gate, requests), path="/")
 class FaceService:
     detector = bentoml.depends(Detector)
     embedder = bentoml.depends(Embedder)
@@ -250,6 +241,9 @@ class FaceService:
         self._watches = [asyncio.create_task(watch) for watch in watches]
         if configured.api_keys_file is not None:
             self._watches.append(asyncio.create_task(keys.watch(configured.api_keys_file)))
+        exposition.begin("api")
+        state = State(self, admission, deadline_s=configured.deadline_s)
+        self._watches.append(asyncio.create_task(state.watch()))
         if spans:
             spans.start("api")
         log.info("the keys in use: %s", keys().describe())
@@ -275,6 +269,10 @@ class FaceService:
     def on_gpu(self) -> bool:
         """Whether a runner that is there runs on one."""
         return any(runner.present and runner.placement["device"] != "cpu" for runner in self.runners.values())
+
+    @property
+    def image_memory(self) -> ImageMemory:
+        return self.pipeline.memory
 
     @property
     def ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""What becomes of one request: noted where it happens, told by the log (api/access.py)."""
+"""What becomes of one request: noted where it happens, told by the log and the metrics (api/access.py)."""
 
 import time
 from collections.abc import Iterator
@@ -18,9 +18,15 @@ class Work:
     # Name and seconds of each stage, as they ended. Threads append to it as well.
     spent: list[tuple[str, float]] = field(default_factory=list)
     stage_ended: float | None = None  # when the last one did, on the clock of `began`
-    faces: int | None = None  # found in all its images; None where none were looked for
+    found: list[tuple[int, int]] = field(default_factory=list)  # of each image: faces in it, and its pixels
+    decoded: list[int] = field(default_factory=list)  # pixels of each picture that was decoded; an image may be twice
     reason: str = ""  # why it is refused: a 422's type, or the name of another error
     trace: Trace | None = None  # where its stages are told as spans
+
+    @property
+    def faces(self) -> int | None:
+        """Found in all its images; None where none were looked for."""
+        return sum(faces for faces, _ in self.found) if self.found else None
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -77,10 +83,16 @@ def aside() -> Iterator[None]:
         current.reset(token)
 
 
-def found(faces: int) -> None:
-    """Note that an image has that many faces."""
+def found(faces: int, pixels: int) -> None:
+    """Note that an image of so many pixels has that many faces."""
     if work := current.get():
-        work.faces = (work.faces or 0) + faces
+        work.found.append((faces, pixels))
+
+
+def decoded(pixels: int) -> None:
+    """Note that so many were decoded."""
+    if work := current.get():
+        work.decoded.append(pixels)
 
 
 def refused(reason: str) -> None:

@@ -118,7 +118,18 @@ class AccessLog:
         endpoint = scope[ENDPOINT]
         status = exchange.outcome
         key = scope.get(ADMITTED)
-        self._requests.count(endpoint=endpoint, status=status, key=key, reason=work.reason)
+        duration_s = time.perf_counter() - work.began
+        seconds = dict(exchange.stages(work))
+        self._requests.count(
+            endpoint=endpoint,
+            status=status,
+            key=key,
+            duration_s=duration_s,
+            work=work,
+            seconds=seconds,
+            bytes_in=exchange.bytes_in,
+            bytes_out=exchange.bytes_out,
+        )
         level = logging.ERROR if status == 500 else logging.DEBUG if endpoint in QUIET else logging.INFO
         if not log.isEnabledFor(level):
             return
@@ -127,8 +138,8 @@ class AccessLog:
             "method": scope["method"] if scope["method"] in _METHODS else "OTHER",
             "endpoint": endpoint,
             "status": status,
-            "duration_ms": _ms(time.perf_counter() - work.began),
-            "stages_ms": {name: _ms(seconds) for name, seconds in exchange.stages(work)},
+            "duration_ms": _ms(duration_s),
+            "stages_ms": {name: _ms(spent) for name, spent in seconds.items()},
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,
         }

@@ -16,6 +16,10 @@ PATIENCE_S = 0.5
 # after two seconds, with two after one and a half.
 MAKE_ROOM = 2
 
+# What becomes of a request: it is worked on, or refused for one of three bounds: on all requests, on the bytes of their
+# bodies, and on the places, for which it would have waited in vain.
+OUTCOMES = ("admitted", "in_flight", "body_memory", "places")
+
 
 class Admission:
     """A bounded number of places, a bounded room in front of them, and a bound on the bytes of all bodies.
@@ -31,16 +35,24 @@ class Admission:
     """
 
     def __init__(
-        self, *, places: Callable[[], int], max_in_flight: int, max_body_memory_bytes: int, patience_s: float
+        self,
+        *,
+        places: Callable[[], int],
+        max_in_flight: int,
+        max_body_memory_bytes: int,
+        patience_s: float,
+        count: Callable[[str], None] = lambda _: None,
     ) -> None:
         """places: how many requests are worked on at a time; asked for each, since it may follow the device.
 
         max_in_flight: those that are worked on, wait, or are still arriving. patience_s: how long one of a burst waits.
+        count: called with one of OUTCOMES for each request.
         """
         self._places = places
         self._max_in_flight = max_in_flight
         self._max_body_memory_bytes = max_body_memory_bytes
         self._patience_s = patience_s
+        self._count = count
         self._in_flight = 0
         self._in_work = 0
         self._body_bytes = 0
@@ -48,9 +60,30 @@ class Admission:
         self._waiting_since = 0.0
         self._empty_since = -BURST_S
 
+    @property
+    def requests(self) -> dict[str, int]:
+        """Those that are in flight, by state: their bodies arrive, they wait for a place, or they are worked on."""
+        waiting = len(self._waiting)
+        return {
+            "receiving": self._in_flight - self._in_work - waiting,
+            "waiting": waiting,
+            "working": self._in_work,
+        }
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        """How many requests may be worked on, and how many may be in flight."""
+        return {"working": self._places(), "in_flight": self._max_in_flight}
+
+    @property
+    def body_bytes(self) -> tuple[int, int]:
+        """That are held, and that may be."""
+        return self._body_bytes, self._max_body_memory_bytes
+
     def enter(self) -> "Seat":
         """To be called before a byte of the body is read. Raises TooManyRequestsError."""
         if self._in_flight >= self._max_in_flight:
+            self._count("in_flight")
             raise TooManyRequestsError(
                 "The service has as many requests in work as it admits. Try again in a second, with growing pauses."
             )
@@ -67,6 +100,7 @@ class Admission:
     def hold(self, count: int) -> None:
         """Account for bytes of a body. Raises TooManyRequestsError."""
         if self._body_bytes + count > self._max_body_memory_bytes:
+            self._count("body_memory")
             raise TooManyRequestsError(
                 "The bodies of all requests in work are as large together as this service holds. Try again in a second."
             )
@@ -74,6 +108,10 @@ class Admission:
 
     async def work(self) -> None:
         """Take a place, or wait for one. Raises TooManyRequestsError."""
+        await self._take()
+        self._count("admitted")
+
+    async def _take(self) -> None:
         self._admit()  # there may be more places than there were
         if self._in_work < self._places():
             self._in_work += 1
@@ -115,6 +153,7 @@ class Admission:
     def _refuse(self, waiter: asyncio.Future[None]) -> None:
         self._drop(waiter)
         if not waiter.done():
+            self._count("places")
             waiter.set_exception(
                 TooManyRequestsError(
                     "The service has more requests than it can do. Try again in a second, with growing pauses."

@@ -1,120 +1,133 @@
-"""What Prometheus is told besides BentoML's own metrics, and where both are kept."""
+"""What Prometheus is told of requests, besides BentoML's own metrics."""
 
-import logging
-import mmap
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
-from bentoml._internal.configuration.containers import BentoMLContainer
-from prometheus_client import Counter, values
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
-log = logging.getLogger("facebento.metrics")
+import stages
+from api.admission import OUTCOMES
 
-_FIRST_BYTES = 1 << 16  # of prometheus_client's files
-_ENTRY_BYTES = 64  # of one of their entries, at most, besides its name
+NOBODY = "-"  # stands for the key of a request without one
+# Seconds. The deadline is put behind those that are below it.
+DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+STAGES = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+FACES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)
+PIXELS = (50e3, 250e3, 500e3, 1e6, 2e6, 4e6, 8e6, 12e6, 25e6, 50e6)
 
 
 class Requests:
-    """Counters of requests. Their labels are of fixed sets, whatever clients send. One for each process.
+    """Counts of requests. Their labels are of fixed sets, whatever clients send. One for each process.
 
-    They are made with the first request: only a process that serves knows by then where its metrics are kept.
+    They are made when they are first counted: a process that serves no requests is to tell of none.
     """
+
+    def __init__(self, *, deadline_s: float, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
+        self._durations = (*(step for step in DURATIONS if step < deadline_s), deadline_s)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self._registry)
 
     @cached_property
     def _answered(self) -> Counter:
-        counter: Counter = BentoMLContainer.metrics_client.get().Counter(
+        return self._counter(
             "facebento_requests",
             "Requests by endpoint, status of the answer (499: the client had gone), and name of the key (-: none)",
             ["endpoint", "status", "key"],
         )
-        return counter
 
     @cached_property
     def _refused(self) -> Counter:
-        counter: Counter = BentoMLContainer.metrics_client.get().Counter(
+        return self._counter(
             "facebento_refusals",
             "Requests that were answered with an error, by its reason: the type of a 422, or the name of another error",
             ["reason"],
         )
+
+    @cached_property
+    def _duration(self) -> Histogram:
+        return self._histogram(
+            "facebento_request_duration_seconds",
+            "From the head of a request to its answer, by endpoint and the kind of status (2xx, 4xx, 5xx)",
+            ["endpoint", "status_class"],
+            self._durations,
+        )
+
+    @cached_property
+    def _stages(self) -> Histogram:
+        return self._histogram(
+            "facebento_stage_duration_seconds", "Of a request in a stage of its work", ["stage"], STAGES
+        )
+
+    @cached_property
+    def _faces(self) -> Counter:
+        return self._counter("facebento_faces_found", "Faces found in images")
+
+    @cached_property
+    def _image_faces(self) -> Histogram:
+        return self._histogram("facebento_image_faces", "Faces in an image", (), FACES)
+
+    @cached_property
+    def _image_pixels(self) -> Histogram:
+        return self._histogram("facebento_image_pixels", "Width times height of an image, as sent", (), PIXELS)
+
+    @cached_property
+    def _decoded(self) -> Counter:
+        return self._counter("facebento_decoded_pixels", "Pixels that decoders made; of a reduced picture, those left")
+
+    @cached_property
+    def _received(self) -> Counter:
+        return self._counter("facebento_received_bytes", "Of request bodies")
+
+    @cached_property
+    def _sent(self) -> Counter:
+        return self._counter("facebento_sent_bytes", "Of the bodies of answers")
+
+    @cached_property
+    def _admissions(self) -> Counter:
+        counter = self._counter(
+            "facebento_admissions",
+            "Requests with a key by what became of them at the gate: admitted, or which bound they were refused for",
+            ["outcome"],
+        )
+        for outcome in OUTCOMES:  # the first one of each is to be seen as one more
+            counter.labels(outcome)
         return counter
 
-    def count(self, *, endpoint: str, status: int, key: str | None, reason: str) -> None:
-        self._answered.labels(endpoint, str(status), key or "-").inc()
-        if reason:
-            self._refused.labels(reason).inc()
+    def admission(self, outcome: str) -> None:
+        """For api.admission.Admission."""
+        self._admissions.labels(outcome).inc()
 
-
-def survive_a_full_disk() -> None:
-    """From here on, a metric that finds no place on the disk costs what it would have told, and nothing else.
-
-    prometheus_client maps files with holes in them: where there is no room for a page that is written to, the system
-    kills the process with SIGBUS. Each process of the service must call this before it has metrics.
-    """
-    if hasattr(os, "posix_fallocate") and hasattr(os, "memfd_create"):  # not on macOS
-        values.MmapedDict = ReservedDict  # type: ignore[attr-defined]  # where it looks it up
-
-
-class ReservedDict(MmapedDict):
-    """prometheus_client's file of metrics, without holes; in memory, where nobody reads it, once the disk is full."""
-
-    def __init__(self, filename: str, read_mode: bool = False) -> None:
-        if read_mode or _reserve(Path(filename)):
-            super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
-        else:
-            with _memory() as path:
-                super().__init__(path)  # type: ignore[no-untyped-call]
-
-    def _init_value(self, key: str) -> None:
-        needed = self._used + len(key.encode()) + _ENTRY_BYTES
-        size = self._capacity
-        while size < needed:
-            size *= 2
-        if size > self._capacity:
-            try:
-                os.posix_fallocate(self._f.fileno(), 0, size)
-            except OSError as error:
-                _warn(Path(self._fname), error)
-                self._move_to_memory()
-        super()._init_value(key)  # type: ignore[no-untyped-call]
-
-    def _move_to_memory(self) -> None:
-        with _memory() as path:
-            file = Path(path).open("a+b")  # noqa: SIM115  in use until the process ends
-        file.truncate(self._capacity)
-        copy = mmap.mmap(file.fileno(), self._capacity)
-        copy[:] = self._m[:]
-        self._m.close()
-        self._f.close()
-        self._f, self._m = file, copy
-
-
-def _reserve(path: Path) -> bool:
-    """Whether there is room for the file at its first size, or, where it is there, for all of it."""
-    try:
-        with path.open("ab") as file:
-            size = os.fstat(file.fileno()).st_size
-            os.posix_fallocate(file.fileno(), 0, max(size, _FIRST_BYTES))
-    except OSError as error:
-        _warn(path, error)
-        if path.exists() and not path.stat().st_size:
-            path.unlink()  # an empty one is more than /metrics can read
-        return False
-    return True
-
-
-@contextmanager
-def _memory() -> Iterator[str]:
-    """A path to a new file in memory, to be opened in the block."""
-    number = os.memfd_create("metrics")
-    try:
-        yield f"/proc/self/fd/{number}"
-    finally:
-        os.close(number)
-
-
-def _warn(path: Path, error: OSError) -> None:
-    log.warning("no room for metrics in %s (%s): /metrics tells less from here on", path, error.strerror)
+    def count(
+        self,
+        *,
+        endpoint: str,
+        status: int,
+        key: str | None,
+        duration_s: float,
+        work: stages.Work,
+        seconds: Mapping[str, float],
+        bytes_in: int,
+        bytes_out: int,
+    ) -> None:
+        """seconds: of each stage of the work."""
+        self._answered.labels(endpoint, str(status), key or NOBODY).inc()
+        self._duration.labels(endpoint, f"{status // 100}xx").observe(duration_s)
+        if work.reason:
+            self._refused.labels(work.reason).inc()
+        for stage, spent in seconds.items():
+            self._stages.labels(stage).observe(spent)
+        for faces, pixels in work.found:
+            self._faces.inc(faces)
+            self._image_faces.observe(faces)
+            self._image_pixels.observe(pixels)
+        if work.decoded:
+            self._decoded.inc(sum(work.decoded))
+        if bytes_in:
+            self._received.inc(bytes_in)
+        if bytes_out:
+            self._sent.inc(bytes_out)

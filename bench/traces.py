@@ -85,7 +85,7 @@ async def spent(app: Entrance) -> float:
 async def main() -> None:
     spans = Spans("http://collector.invalid/v1/traces", "0")
     spans.start("api", Nowhere())
-    requests = Requests()
+    requests = Requests(deadline_s=30)
     apps = {"off": site(None, requests), "on": site(spans, requests)}
     figures: dict[str, list[float]] = {name: [] for name in apps}
     for _ in range(ROUNDS):  # by turns, so that a busy machine is busy for both

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.exceptions import ServiceUnavailable
 from numpy.typing import NDArray
 
+import exposition
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
+from runners import gpu, metrics
 from runners.batching import PromptService
 from runners.claim import claim
 from runners.cpu import CpuEngine
@@ -101,8 +104,10 @@ class Runner:
         return_freed_memory()
         graph = stored.read()
         self._tag = stored.tag
+        self._name = stored.description.role
         self._alone = bentoml.server_context.service_type == "service"  # in a process of its own
         if self._alone:
+            exposition.begin(self._name)
             own = unix_sockets().get(bentoml.server_context.service_name or "")
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
         compute = options.compute or Threads(options.threads, "onnx")
@@ -116,6 +121,10 @@ class Runner:
             worker=self._worker(device_numbers(options.device)),
         )
         placement = self._engine.placement
+        self._runs = metrics.runs()
+        self._runs.begin(self._name, placement)
+        if placement.device != "cpu":
+            gpu.watch(placement.device)
         log.info("%s runs on %s by %s in %s", stored.tag, placement.device, placement.provider, placement.precision)
         # For spans.
         self.facts = {
@@ -180,14 +189,18 @@ class Runner:
             return None
 
         def run(row: NDArray[np.uint8]) -> NDArray[np.float32]:
+            began = time.perf_counter()
             answer = engine.run_here(row)
+            self._runs.ran(self._name, 1, time.perf_counter() - began)
             self._end_if_lost()
             return answer
 
         return run
 
     async def _run(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        began = time.perf_counter()
         answers = await self._engine.run(rows)
+        self._runs.ran(self._name, len(rows), time.perf_counter() - began)
         self._end_if_lost()
         return answers
 

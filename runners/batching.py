@@ -15,7 +15,8 @@ import numpy as np
 from _bentoml_sdk import Service
 from bentoml._internal.marshal.dispatcher import CorkDispatcher, Job, NonBlockSema
 
-from runners.app import AppFactory
+from runners import metrics
+from runners.app import AppFactory, KnownPaths
 from runners.calls import Calls
 from runners.direct import Answers, Direct, Method, Rows
 from runners.tracing import Call, Traced, batch, current, ran
@@ -56,8 +57,8 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
     such a call leaves its job in the queue.
     """
 
-    def __init__(self, like: CorkDispatcher[Any, Any]) -> None:
-        """like: BentoML's own, whose settings it takes over."""
+    def __init__(self, like: CorkDispatcher[Any, Any], runner: str) -> None:
+        """like: BentoML's own, whose settings it takes over. runner: its name, for the metrics."""
 
         def fallback() -> Any:
             # BentoML's own takes a cancelled call for one that the queue has dropped, and goes on to answer it.
@@ -67,6 +68,7 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
             return like.fallback()
 
         self._places = Places(BATCHES_AT_ONCE)
+        self._runner = runner
         super().__init__(
             int(like.max_latency * 1000),
             like.max_batch_size,
@@ -95,11 +97,20 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
         if job.call is not None:
             job.call.queued = time.perf_counter()
         self._queue.append(job)
+        metrics.queue().waits(self._runner, len(self._queue))
         async with self._wake_event:
             self._wake_event.notify_all()
         return await job.future
 
     def _get_inputs(self, num_batches: int | None = None) -> Sequence[Job[Any, Any]]:
+        jobs = self._taken(num_batches)
+        now = time.time()
+        for job in jobs:
+            metrics.queue().waited(self._runner, max(0.0, now - job.enqueue_time))
+        metrics.queue().waits(self._runner, len(self._queue))
+        return jobs
+
+    def _taken(self, num_batches: int | None) -> Sequence[Job[Any, Any]]:
         waited_for = [job for job in self._queue if not job.future.done()]
         self._queue.clear()
         self._queue.extend(waited_for)
@@ -181,6 +192,7 @@ class PromptService(Service[Any]):
         self.inject_config()
         factory = RunnerAppFactory(self, is_main=is_main)
         for name, dispatcher in factory.dispatchers.items():
-            factory.dispatchers[name] = PromptDispatcher(dispatcher)
+            factory.dispatchers[name] = PromptDispatcher(dispatcher, self.name)
         factory.shorten()
-        return factory()
+        served = factory()
+        return KnownPaths(served, {getattr(route, "path", "") for route in served.routes})

@@ -5,12 +5,14 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 from bentoml.exceptions import BentoMLException
 
+from runners import metrics
 from runners.errors import RunnerError, RunnerTimeoutError, RunnerUnavailableError
 from runners.remote import RemoteRunner
 
@@ -77,6 +79,10 @@ class RunnerClient:
         """
         if not self.present:
             raise self._gone()
+        with nullcontext() if self._remote is None else metrics.calls().of(self._name):
+            return await self._answered(method, args)
+
+    async def _answered(self, method: str, args: tuple[Any, ...]) -> Any:
         try:
             async with asyncio.timeout(None) as waiting:
                 self._waiting.add(waiting)
@@ -109,6 +115,7 @@ class RunnerClient:
             except aiohttp.ServerTimeoutError:
                 raise
             except aiohttp.ClientConnectionError:
+                metrics.calls().retried(self._name)
                 await asyncio.sleep(pause)
         return await self._call(method, args)
 
@@ -127,6 +134,7 @@ class RunnerClient:
         # By which BentoCloud's balancer tells the runners apart: all have one address there.
         headers = {"Runner-Name": self._name} if url.startswith("file:") else self._proxy().to_async.default_headers
         async with RemoteRunner(url, self._model.partition(":")[2], headers) as remote:
+            metrics.calls().begin(self._name)
             self._local = remote.local
             self._remote = remote
             try:

@@ -4,7 +4,7 @@ import time
 import pytest
 
 import stages
-from stages import Work, found, refused, stage
+from stages import Work, decoded, found, refused, stage
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_tasks_of_a_request_count_together(work: Work) -> None:
     async def image() -> None:
         with stage("detect"):
             await asyncio.sleep(0)
-        found(2)
+        found(2, 300)
 
     async def block() -> None:
         await asyncio.gather(image(), image())
@@ -50,12 +50,13 @@ def test_tasks_of_a_request_count_together(work: Work) -> None:
     within(work, block())
     assert list(work.seconds) == ["detect"]
     assert work.faces == 4
+    assert work.found == [(2, 300), (2, 300)]
 
 
 def test_no_face_is_not_the_same_as_none_looked_for(work: Work) -> None:
     async def block() -> None:
         assert work.faces is None
-        found(0)
+        found(0, 300)
 
     within(work, block())
     assert work.faces == 0
@@ -64,7 +65,8 @@ def test_no_face_is_not_the_same_as_none_looked_for(work: Work) -> None:
 def test_outside_a_request_nothing_is_noted() -> None:
     assert stages.current.get() is None
     with stage("decode"):
-        found(1)
+        found(1, 300)
+        decoded(300)
         refused("because")
     assert stages.current.get() is None
 

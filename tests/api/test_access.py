@@ -19,7 +19,7 @@ from api.metrics import Requests
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-REQUESTS = Requests()
+REQUESTS = Requests(deadline_s=30)
 
 ROUTES = [
     Route("/v1/detect", lambda _: None, methods=["POST"]),
@@ -107,7 +107,7 @@ def test_a_request_is_told_in_one_line_and_counted(site: MakeSite) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope[ADMITTED] = "billing"
         with stages.stage("decode"):
-            stages.found(2)
+            stages.found(2, 300)
         await answering(scope, receive, send)
 
     labels = {"endpoint": "/v1/detect", "status": "200", "key": "billing"}

@@ -1,117 +1,81 @@
-"""Metrics on a disk that is full: in processes of their own, which a page without room would kill."""
-
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+"""Counts of requests, in a registry of their own."""
 
 import pytest
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client import CollectorRegistry
 
-from api.metrics import ReservedDict
-
-ROOT = Path(__file__).resolve().parents[2]
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reserves room on Linux only")
+from api.admission import OUTCOMES
+from api.metrics import Requests
+from stages import Work
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(["mount", *options], capture_output=True, check=False)  # noqa: S607
-    except FileNotFoundError:
-        pytest.skip("mount is not installed")
-    if mounted.returncode:
-        pytest.skip("mounting a file system takes root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
 
 
-COUNTING = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from prometheus_client import Counter, CollectorRegistry, generate_latest, multiprocess
-import api.metrics
-if {reserve}:
-    api.metrics.survive_a_full_disk()
-folder = Path({folder!r})
-def fill():
-    with (folder / "filler").open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
-{before}
-counter = Counter("requests", "Requests", ["path"])
-for number in range(200):
-    counter.labels(f"/{{number}}").inc()
-{between}
-for number in range(200, 4000):
-    counter.labels(f"/{{number}}").inc()
-for number in range(4000):
-    counter.labels(f"/{{number}}").inc()
-    assert counter.labels(f"/{{number}}")._value.get() == 2
-registry = CollectorRegistry()
-multiprocess.MultiProcessCollector(registry)
-print(generate_latest(registry).decode().count("requests_total{{"))
-"""
+def count(requests: Requests, work: Work, **differently: object) -> None:
+    told: dict[str, object] = {
+        "endpoint": "/v1/detect",
+        "status": 200,
+        "key": "billing",
+        "duration_s": 0.2,
+        "seconds": {},
+        "bytes_in": 30,
+        "bytes_out": 4,
+    }
+    requests.count(work=work, **{**told, **differently})  # type: ignore[arg-type]
 
 
-def count(
-    folder: Path, *, reserve: bool = True, before: str = "", between: str = ""
-) -> "subprocess.CompletedProcess[str]":
-    code = COUNTING.format(root=str(ROOT), reserve=reserve, folder=str(folder), before=before, between=between)
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(f"facebento_{name}", labels)
 
 
-def test_with_room_everything_is_told(tmp_path: Path) -> None:
-    assert count(tmp_path).stdout == "4000\n"
+def test_a_request_is_counted_in_all_that_it_took(registry: CollectorRegistry) -> None:
+    work = Work("id", found=[(2, 300_000), (0, 1_000_000)], decoded=[300_000, 500_000])
+    count(Requests(deadline_s=30, registry=registry), work, seconds={"decode": 0.003, "detect": 0.1})
+    told = {
+        "requests_total": {"endpoint": "/v1/detect", "status": "200", "key": "billing"},
+        "stage_duration_seconds_count": {"stage": "detect"},
+        "request_duration_seconds_count": {"endpoint": "/v1/detect", "status_class": "2xx"},
+    }
+    for name, labels in told.items():
+        assert value(registry, name, **labels) == 1
+    assert value(registry, "request_duration_seconds_sum", endpoint="/v1/detect", status_class="2xx") == 0.2
+    assert value(registry, "stage_duration_seconds_bucket", stage="decode", le="0.005") == 1
+    assert value(registry, "stage_duration_seconds_bucket", stage="decode", le="0.0025") == 0
+    assert value(registry, "faces_found_total") == 2
+    assert value(registry, "image_faces_bucket", le="0.0") == 1
+    assert value(registry, "image_faces_bucket", le="2.0") == 2
+    assert value(registry, "image_pixels_sum") == 1_300_000
+    assert value(registry, "decoded_pixels_total") == 800_000
+    assert value(registry, "received_bytes_total") == 30
+    assert value(registry, "sent_bytes_total") == 4
+    assert not [family for family in registry.collect() if family.name == "facebento_refusals"]
 
 
-@pytest.mark.parametrize(("when", "told"), [("before", 0), ("between", 200)])
-def test_a_full_disk_costs_metrics_and_not_the_process(small_disk: Path, when: str, told: int) -> None:
-    fill = {"before": "", "between": "", when: "fill()"}
-    ended = count(small_disk, before=fill["before"], between=fill["between"])
-    assert ended.returncode == 0, ended.stderr
-    # What has found no room before it was full is missing, and the rest is still read.
-    assert told <= int(ended.stdout) < 4000
-    assert "no room for metrics" in ended.stderr
+def test_a_refusal_is_counted_by_its_reason(registry: CollectorRegistry) -> None:
+    count(Requests(deadline_s=30, registry=registry), Work("id", reason="key_wrong"), status=401, key=None)
+    assert value(registry, "refusals_total", reason="key_wrong") == 1
+    assert value(registry, "requests_total", endpoint="/v1/detect", status="401", key="-") == 1
+    assert value(registry, "request_duration_seconds_count", endpoint="/v1/detect", status_class="4xx") == 1
+    assert value(registry, "faces_found_total") is None
 
 
-def test_a_disk_that_is_too_small_for_all_of_it_is_used_as_far_as_it_goes(small_disk: Path) -> None:
-    ended = count(small_disk)
-    assert ended.returncode == 0, ended.stderr
-    assert 1000 < int(ended.stdout) < 4000
+@pytest.mark.parametrize("deadline_s", [0.1, 30, 150, 3600])
+def test_durations_are_told_from_milliseconds_to_the_deadline(registry: CollectorRegistry, deadline_s: float) -> None:
+    count(Requests(deadline_s=deadline_s, registry=registry), Work("id"))
+    [family] = [each for each in registry.collect() if each.name == "facebento_request_duration_seconds"]
+    bounds = [float(each.labels["le"]) for each in family.samples if each.name.endswith("_bucket")]
+    assert (bounds[0], bounds[-2:]) == (0.005, [deadline_s, float("inf")])
+    assert bounds == sorted(set(bounds))
 
 
-def test_without_this_the_process_would_be_killed(small_disk: Path) -> None:
-    assert count(small_disk, reserve=False, before="fill()").returncode < 0
+def test_every_outcome_at_the_gate_is_told_from_the_first_request_on(registry: CollectorRegistry) -> None:
+    requests = Requests(deadline_s=30, registry=registry)
+    requests.admission("places")
+    assert [value(registry, "admissions_total", outcome=each) for each in OUTCOMES] == [0, 0, 0, 1]
 
 
-def test_the_file_has_no_holes_and_is_one_that_prometheus_client_reads(tmp_path: Path) -> None:
-    file = tmp_path / "counter_1.db"
-    made = ReservedDict(str(file))
-    for number in range(1000):
-        made.write_value(f'["requests", "requests_total", {{"path": "/{number}"}}, "Requests"]', number, 0.0)  # type: ignore[no-untyped-call]
-    status = file.stat()
-    assert status.st_size > 65536
-    assert status.st_blocks * 512 >= status.st_size
-    values = [value for _, value, _, _ in MmapedDict.read_all_values_from_file(str(file))]  # type: ignore[no-untyped-call]
-    assert values == list(range(1000))
-    made.close()  # type: ignore[no-untyped-call]
-    again = ReservedDict(str(file))
-    assert len(list(again.read_all_values())) == 1000  # type: ignore[no-untyped-call]
-    again.close()  # type: ignore[no-untyped-call]
+def test_a_process_that_counts_none_tells_of_none(registry: CollectorRegistry) -> None:
+    Requests(deadline_s=30, registry=registry)
+    assert list(registry.collect()) == []

@@ -40,7 +40,7 @@ def of_bentoml() -> CorkDispatcher[str, str]:
 
 
 def test_a_lone_request_after_a_burst_is_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    answered = asyncio.run(lone_request_after_a_burst(PromptDispatcher(of_bentoml()), monkeypatch))
+    answered = asyncio.run(lone_request_after_a_burst(PromptDispatcher(of_bentoml(), "gated"), monkeypatch))
     assert answered == "answer to a request"
 
 
@@ -56,7 +56,7 @@ def test_a_batch_that_fails_gives_its_place_back() -> None:
                 raise RuntimeError("bad")
             return batch
 
-        dispatcher = PromptDispatcher(of_bentoml())
+        dispatcher = PromptDispatcher(of_bentoml(), "gated")
         call = dispatcher(answer)
         async with asyncio.timeout(30):
             for _ in range(3 * BATCHES_AT_ONCE):
@@ -80,7 +80,7 @@ def test_a_queue_that_nobody_waits_for_makes_no_batch(monkeypatch: pytest.Monkey
             await go.wait()
             return batch
 
-        dispatcher = PromptDispatcher(CorkDispatcher(300_000, 1, fallback=str, get_batch_size=lambda _: 1))
+        dispatcher = PromptDispatcher(CorkDispatcher(300_000, 1, fallback=str, get_batch_size=lambda _: 1), "gated")
         call = dispatcher(answer)
         first, gone = asyncio.create_task(call("first")), asyncio.create_task(call("gone"))
         async with asyncio.timeout(30):
@@ -106,7 +106,7 @@ def test_calls_of_which_no_batch_can_be_made_are_told_so(caplog: pytest.LogCaptu
             return batch
 
         # The second does not fit into the batch of the first, and can't be split: a number is no rows.
-        dispatcher = PromptDispatcher(CorkDispatcher(300_000, 3, fallback=int, get_batch_size=int))
+        dispatcher = PromptDispatcher(CorkDispatcher(300_000, 3, fallback=int, get_batch_size=int), "gated")
         call = dispatcher(answer)
         async with asyncio.timeout(30):
             ended = await asyncio.gather(call(2), call(2), return_exceptions=True)
@@ -120,7 +120,7 @@ def test_calls_of_which_no_batch_can_be_made_are_told_so(caplog: pytest.LogCaptu
 
 def test_both_runners_batch_that_way(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
-    monkeypatch.setattr("runners.batching.PromptDispatcher", made.append)
+    monkeypatch.setattr("runners.batching.PromptDispatcher", lambda dispatcher, _: made.append(dispatcher))
     options = RunnerOptions(device="cpu", threads=1, max_batch=4, deadline_s=30)
     detector_runner(store.find("centerface"), options).to_asgi(is_main=False)
     embedder_runner(store.find("dlib-resnet-v1"), options).to_asgi(is_main=False)

@@ -4,15 +4,20 @@ import math
 
 import numpy as np
 import onnx
-import onnxruntime as ort
+import pytest
 
 from bench.speed import resnet50
 from models.check import patterns
 from models.half import drift, halve
+from tests.models.sessions import session_of
 
 
-def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors() -> None:
-    graph = resnet50.graph()
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    return resnet50.graph()
+
+
+def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors(graph: bytes) -> None:
     model = onnx.load_from_string(graph)
     sizes = {weight.name: list(weight.dims) for weight in model.graph.initializer}
     for weight in model.graph.initializer:
@@ -28,18 +33,14 @@ def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors() -> None:
         if node.op_type == "Conv"
     ]
     assert 6.2e9 < sum(of_convolutions) < 6.4e9
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = session_of(graph)
     faces = np.random.default_rng(2).integers(0, 256, (1, 112, 112, 3), np.uint8)
     [answers] = session.run(None, {"pixels": faces})
     assert answers.shape == (1, 512)
     assert abs(np.linalg.norm(answers) - 1) < 1e-4
 
 
-def test_it_bears_to_be_halved() -> None:
-    graph = resnet50.graph()
+def test_it_bears_to_be_halved(graph: bytes) -> None:
     faces = patterns(1, resnet50.SIDE)
-    whole, half = (
-        ort.InferenceSession(each, providers=["CPUExecutionProvider"]).run(None, {"pixels": faces})[0]
-        for each in (graph, halve(graph))
-    )
+    whole, half = (session_of(each).run(None, {"pixels": faces})[0] for each in (graph, halve(graph)))
     assert drift(whole, half) == ""

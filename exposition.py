@@ -1,0 +1,190 @@
+"""What /metrics tells: the counts of all processes of the service, and where they are kept."""
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from logging import getLogger
+from pathlib import Path
+
+import psutil
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.server.metrics.prometheus import PrometheusClient
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest, values
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+log = getLogger("facebento.metrics")
+
+STARTED = "facebento_process_start_time_seconds"  # a gauge of each process, by which it is told what it is
+_FIRST_BYTES = 1 << 16  # of prometheus_client's files
+_ENTRY_BYTES = 64  # of one of their entries, at most, besides its name
+_CLOCK_S = 60.0  # that a host's clock may have been set since a process began
+
+
+def install() -> None:
+    """Have this process keep its metrics here, and tell them so. Each process of the service must call it before it
+    has metrics.
+    """
+    survive_a_full_disk()
+    BentoMLContainer.metrics_client.set(Metrics())
+    if values.ValueClass._multiprocess:  # noqa: SLF001  not so in the process that starts the others
+        # Of one before it that had the same number.
+        mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+def begin(process: str) -> None:
+    """Tell that this process is there: `api`, or the name of the runner that it is. Once in a process."""
+    began = Gauge(STARTED, "When a process began, in Unix time", ["process"], multiprocess_mode="liveall")
+    began.labels(process).set(psutil.Process().create_time())
+    starts = Counter("facebento_process_starts", "Processes that began since the service did", ["process"])
+    starts.labels(process).inc()
+
+
+class Metrics(PrometheusClient):
+    """BentoML's, which answers /metrics with what it generates."""
+
+    def generate_latest(self) -> bytes:
+        registry = CollectorRegistry()
+        registry.register(Processes())
+        return generate_latest(registry)
+
+    def __del__(self) -> None:
+        """BentoML's own removes files, and fails in a process that had none. Those of the dead are not read here."""
+
+
+class Processes(MultiProcessCollector, Collector):
+    """What the files of all processes hold, but for the gauges of those that have ended; and what the living use.
+
+    prometheus_client wants to be told which have ended. BentoML does not tell it of one that was killed, and what that
+    had in work would be in work for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        files = [file for file in Path(self._path).glob("*.db") if _counts(file)]
+        # By name: which of several files is read first must not change what is told.
+        metrics: Iterable[Metric] = self.merge(map(str, sorted(files)))  # type: ignore[no-untyped-call]
+        for metric in metrics:
+            yield metric
+            if metric.name == STARTED:
+                yield from _usage(metric)
+
+
+def _counts(file: Path) -> bool:
+    """Whether it is one that can be read, and not a gauge of a process that has ended."""
+    try:
+        told = file.stat()
+    except FileNotFoundError:
+        return False
+    kind, _, number = file.stem.rpartition("_")
+    if not told.st_size:  # it is just being made
+        return False
+    return not kind.startswith("gauge_") or _lives(int(number), told.st_mtime)
+
+
+def _lives(number: int, written: float) -> bool:
+    """Whether that process is still the one that wrote a file at that time."""
+    try:
+        process = psutil.Process(number)
+        began: float = process.create_time()
+        return began < written + _CLOCK_S and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _usage(started: Metric) -> Iterator[Metric]:
+    """What each of the processes uses."""
+    labels = ["process", "pid"]
+    memory = GaugeMetricFamily(
+        "facebento_process_resident_memory_bytes", "Memory of a process, with what it shares with others", labels=labels
+    )
+    cpu = CounterMetricFamily("facebento_process_cpu_seconds", "CPU time of a process", labels=labels)
+    files = GaugeMetricFamily(
+        "facebento_process_open_fds", "Files and connections that a process has open", labels=labels
+    )
+    for sample in started.samples:
+        names = [sample.labels[label] for label in labels]
+        with suppress(psutil.Error):  # it may end meanwhile
+            process = psutil.Process(int(sample.labels["pid"]))
+            spent = process.cpu_times()
+            memory.add_metric(names, process.memory_info().rss)
+            cpu.add_metric(names, spent.user + spent.system)
+            files.add_metric(names, process.num_fds())
+    yield from (memory, cpu, files)
+
+
+def survive_a_full_disk() -> None:
+    """From here on, a metric that finds no place on the disk costs what it would have told, and nothing else.
+
+    prometheus_client maps files with holes in them: where there is no room for a page that is written to, the system
+    kills the process with SIGBUS.
+    """
+    if hasattr(os, "posix_fallocate") and hasattr(os, "memfd_create"):  # not on macOS
+        values.MmapedDict = ReservedDict  # type: ignore[attr-defined]  # where it looks it up
+
+
+class ReservedDict(MmapedDict):
+    """prometheus_client's file of metrics, without holes; in memory, where nobody reads it, once the disk is full."""
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:
+        if read_mode or _reserve(Path(filename)):
+            super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
+        else:
+            with _memory() as path:
+                super().__init__(path)  # type: ignore[no-untyped-call]
+
+    def _init_value(self, key: str) -> None:
+        needed = self._used + len(key.encode()) + _ENTRY_BYTES
+        size = self._capacity
+        while size < needed:
+            size *= 2
+        if size > self._capacity:
+            try:
+                os.posix_fallocate(self._f.fileno(), 0, size)
+            except OSError as error:
+                _warn(Path(self._fname), error)
+                self._move_to_memory()
+        super()._init_value(key)  # type: ignore[no-untyped-call]
+
+    def _move_to_memory(self) -> None:
+        with _memory() as path:
+            file = Path(path).open("a+b")  # noqa: SIM115  in use until the process ends
+        file.truncate(self._capacity)
+        copy = mmap.mmap(file.fileno(), self._capacity)
+        copy[:] = self._m[:]
+        self._m.close()
+        self._f.close()
+        self._f, self._m = file, copy
+
+
+def _reserve(path: Path) -> bool:
+    """Whether there is room for the file at its first size, or, where it is there, for all of it."""
+    try:
+        with path.open("ab") as file:
+            size = os.fstat(file.fileno()).st_size
+            os.posix_fallocate(file.fileno(), 0, max(size, _FIRST_BYTES))
+    except OSError as error:
+        _warn(path, error)
+        if path.exists() and not path.stat().st_size:
+            path.unlink()  # an empty one is more than /metrics can read
+        return False
+    return True
+
+
+@contextmanager
+def _memory() -> Iterator[str]:
+    """A path to a new file in memory, to be opened in the block."""
+    number = os.memfd_create("metrics")
+    try:
+        yield f"/proc/self/fd/{number}"
+    finally:
+        os.close(number)
+
+
+def _warn(path: Path, error: OSError) -> None:
+    log.warning("no room for metrics in %s (%s): /metrics tells less from here on", path, error.strerror)

@@ -1,0 +1,234 @@
+"""The page and whoever uses it: by camera, by keyboard, with a phone, in the dark, in Korean."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_core_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from tests.e2e.browsing import Page
+from tests.e2e.running import PROJECT, encoded
+
+pytestmark = pytest.mark.e2e
+
+ASTRONAUT = PROJECT / "docs" / "images" / "astronaut.jpg"
+TWO = PROJECT / "docs" / "images" / "answer.jpg"
+
+
+def test_a_photo_of_the_camera(page: Page) -> None:
+    page.enter_key()
+    page.cdp("Browser.grantPermissions", permissions=["videoCapture"], origin=page.server.url)
+    page.find("#photo-1 .by-camera").click()
+    page.until(lambda: page.find("#camera-take").is_enabled())
+    assert page.focused().get_attribute("id") == "camera-take"
+    page.run("window.track = document.querySelector('video').srcObject.getTracks()[0]")
+    page.focused().send_keys(Keys.ENTER)
+    page.until(lambda: "camera.jpg" in page.text("#photo-1 figcaption"))
+    page.settle()
+    assert not page.find("#camera").is_displayed()
+    assert page.run("return window.track.readyState") == "ended"  # its light goes out
+    assert page.text("#photo-1 .status").startswith("No face was found.")  # in the test picture
+    # Refused, and where no browser gives it to a page.
+    page.cdp("Browser.setPermission", permission={"name": "camera"}, setting="denied", origin=page.server.url)
+    for words in ("The camera is not allowed for this page.", "Browsers give a page the camera only over https"):
+        page.find("#photo-2 .by-camera").click()
+        page.until(lambda: page.find("#camera-trouble").is_displayed())
+        assert page.text("#camera-trouble").startswith(words)
+        page.focused().send_keys(Keys.ESCAPE)
+        page.until(lambda: not page.find("#camera").is_displayed())
+        assert "by-camera" in str(page.focused().get_attribute("class"))
+        page.run("Object.defineProperty(window, 'isSecureContext', { value: false })")
+
+
+def test_photos_are_dropped_and_pasted(page: Page) -> None:
+    page.enter_key()
+    script = """
+        const transfer = new DataTransfer();
+        for (const [name, text] of arguments[2]) {
+            const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+            transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+        }
+        const [kind, selector] = arguments;
+        const options = { bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer };
+        const event = kind === "paste" ? new ClipboardEvent(kind, options) : new DragEvent(kind, options);
+        return !document.querySelector(selector).dispatchEvent(event);
+        """
+    one, two = (["one.jpg", encoded(ASTRONAUT.read_bytes())], ["two.jpg", encoded(TWO.read_bytes())])
+    page.run(script, "paste", "body", [one])
+    page.settle()
+    assert page.text("#photo-1 .status").startswith("1 face.")
+    assert page.run(script, "dragover", "#photo-2 .drop", [two])  # without which the browser would open it itself
+    assert "dragged-over" in str(page.find("#photo-2").get_attribute("class"))
+    assert page.run(script, "drop", "#photo-2 .drop", [two])
+    page.settle()
+    assert page.text("#photo-2 .status").startswith("2 faces.")
+    assert page.run(script, "drop", "footer", [one, one])
+    page.settle()
+    assert [page.text(f"#photo-{number} .status")[:7] for number in (1, 2)] == ["1 face."] * 2
+    page.run(script, "paste", "body", [])
+    assert page.text("#comparison-status").startswith("Likely the same person. Score 1.000.")
+
+
+def test_all_of_it_by_keyboard_and_with_a_focus_to_be_seen(page: Page) -> None:
+    def tab_to(what: str) -> None:
+        for _ in range(30):
+            ActionChains(page.driver).send_keys(Keys.TAB).perform()
+            seen = page.run(
+                """
+                const focused = document.activeElement;
+                const shown = focused.closest(".button") ?? focused;
+                return [focused.matches(arguments[0]), getComputedStyle(shown).outlineStyle];
+                """,
+                what,
+            )
+            assert seen[1] == "solid"
+            if seen[0]:
+                return
+        pytest.fail(f"{what} is not to be reached")
+
+    def press(key: str) -> None:
+        ActionChains(page.driver).send_keys(key).perform()
+
+    tab_to(".skip")
+    press(Keys.ENTER)
+    assert page.focused().get_attribute("id") == "main"
+    tab_to("#key-input")
+    press(page.server.key)
+    press(Keys.ENTER)
+    assert page.focused().get_attribute("id") == "key-forget"
+    tab_to("#order")
+    tab_to("#most")
+    tab_to("#photo-1 input[type=file]")
+    page.focused().send_keys(str(TWO))
+    page.settle()
+    tab_to("#photo-1 .by-camera")
+    tab_to("#photo-1 .remove")
+    tab_to("#photo-1 li:nth-child(2) .face")
+    press(Keys.SPACE)
+    assert page.focused().get_attribute("aria-pressed") == "true"
+    looked_at = "return [...document.querySelectorAll('#photo-1 .marks g')].map((g) => g.matches('.looked-at'))"
+    assert page.run(looked_at) == [False, True]
+    tab_to("#photo-1 summary")
+    assert page.run(looked_at) == [False, True]  # pressed, it stays so
+    press(Keys.ENTER)
+    tab_to("#photo-1 .scrolled")
+    tab_to("#photo-2 input[type=file]")
+    page.focused().send_keys(str(ASTRONAUT))
+    page.settle()
+    tab_to("#comparison summary")
+    tab_to("#code-of")
+    tab_to(".code:nth-child(1) button")
+    tab_to("pre.json")
+
+
+def test_what_is_copied_does_what_the_page_did(page: Page, tmp_path: Path) -> None:
+    name = 'it\'s "me"; a; b.jpg'
+    shutil.copy(ASTRONAUT, tmp_path / name)
+    page.enter_key()
+    page.run("document.querySelector('#most').value = '5'")
+    page.find("#order option[value='1']").click()
+    page.put(1, tmp_path / name)
+    page.cdp("Browser.grantPermissions", permissions=["clipboardReadWrite"], origin=page.server.url)
+    copied = []
+    for block in (1, 2, 3):
+        page.find(f".code:nth-child({block}) button").click()
+        page.until(lambda: page.text("#copied") == "Copied.")
+        copied.append(page.wait_for("return navigator.clipboard.readText()"))
+        page.run("document.querySelector('#copied').textContent = ''")
+    curl, python, answer = copied
+    assert page.server.key not in "".join(copied)
+    environment = {
+        "FACEBENTO_API_KEY": page.server.key,
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(PROJECT / "clients" / "python" / "src"),
+    }
+
+    def pasted(*command: str) -> str:
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True).stdout
+
+    told = json.loads(answer)
+    if (bash := shutil.which("bash")) and shutil.which("curl"):
+        assert json.loads(pasted(bash, "-c", curl.replace("curl ", "curl -s ", 1))) == told
+    assert "max_results=5, detect_sort_type=1" in python
+    assert str(told["faces"][0]["confidence"]) in pasted(sys.executable, "-c", python)
+    # On plain http from another machine there is no clipboard to write to.
+    page.run("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.find(".code:nth-child(1) button").click()
+    assert page.wait_for("return getSelection().toString()") == curl
+
+
+def test_korean_is_chosen_by_the_browser_or_by_hand_and_remembered(page: Page) -> None:
+    assert page.run("return document.documentElement.lang") == "en"
+    page.find("[data-language=ko]").click()
+    assert page.run("return [document.documentElement.lang, document.title]") == ["ko", "facebento: 얼굴 찾기와 비교"]
+    page.enter_key()
+    page.put(1, TWO)
+    assert page.text("#photo-1 .status").startswith("얼굴 2개를 찾았습니다.")
+    page.find("[data-language=en]").click()  # what is there already changes its language, too
+    assert page.text("#photo-1 .status").startswith("2 faces.")
+    assert len(page.all("#photo-1 .marks g")) == 2
+    page.find("[data-language=ko]").click()
+    page.open()
+    assert page.text("h1") == "얼굴을 찾고, 두 사람을 비교합니다."  # Selenium makes plain spaces of all
+    page.run("sessionStorage.clear()")
+    for languages, expected in (("fr-FR,ko-KR,en", "ko"), ("en-GB,ko", "en")):
+        page.speak(languages)
+        page.open()
+        assert page.run("return document.documentElement.lang") == expected
+
+
+AXE = """
+const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+const { violations } = await axe.run({ runOnly: rules });
+return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}: ${node.failureSummary}`));
+"""
+
+
+def test_rules_of_accessibility_hold_in_both_themes_and_languages(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("no picture", encoding="utf-8")
+    page.statuses = {422}
+    page.run(AXE_SCRIPT)
+    assert page.wait_for(AXE) == []
+    page.enter_key()
+    page.put(1, TWO)
+    page.put(2, ASTRONAUT)
+    page.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    for theme, language in (("light", "en"), ("dark", "ko"), ("dark", "en")):
+        page.look(theme=theme)
+        page.find(f"[data-language={language}]").click()
+        assert page.wait_for(AXE) == []
+    page.put(1, tmp_path / "note.txt")
+    assert page.wait_for(AXE) == []
+
+
+def test_nothing_is_wider_than_a_phone(page: Page) -> None:
+    wider = "return Math.max(document.documentElement.scrollWidth, document.body.scrollWidth) - innerWidth"
+    page.look(width=320, height=640, density=2)
+    assert page.run(wider) <= 0
+    page.enter_key()
+    page.put(1, TWO)
+    page.put(2, ASTRONAUT)
+    page.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    for language in ("en", "ko"):
+        page.find(f"[data-language={language}]").click()
+        for width in (320, 360, 700):
+            page.look(width=width, height=640, density=2)
+            assert page.run("return innerWidth") == width
+            assert page.run(wider) <= 0
+
+
+def test_it_is_dark_where_the_system_is(page: Page) -> None:
+    def brightness(of: str) -> float:
+        colour = page.run(f"return getComputedStyle(document.body).{of}")
+        return float(np.mean([float(part) for part in colour[4:-1].split(",")]))
+
+    page.look(theme="light")
+    assert brightness("backgroundColor") - brightness("color") > 150
+    page.look(theme="dark")
+    assert brightness("color") - brightness("backgroundColor") > 150
