@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.status import StatusCode
+from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,7 +27,7 @@ from tests.spans import CLIENT_SPAN, CLIENT_TRACE, TRACEPARENT, KeptSpans, own, 
 
 KEY = (b"x-api-key", b"secret")
 PARENT = (b"traceparent", TRACEPARENT.encode())
-REQUESTS = Requests(deadline_s=30)
+REQUESTS = Requests(deadline_s=30, registry=CollectorRegistry())
 
 
 async def answering(_: Scope, receive: Receive, send: Send) -> None:
