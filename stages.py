@@ -63,11 +63,11 @@ def stage(name: str) -> Iterator[None]:
         yield
         return
     began = time.perf_counter()
-    with work.trace.during(name, began) if work.trace else nullcontext():
-        try:
+    try:
+        with work.trace.during(name, began) if work.trace else nullcontext():
             yield
-        finally:
-            work.count(name, began)
+    finally:
+        work.count(name, began)
 
 
 @contextmanager

@@ -147,12 +147,12 @@ class Trace:
         """A span of what is over."""
         self._child(name, began, attributes, links).end(self._at(ended))
 
-    def end(self, attributes: Attributes, error: str = "") -> None:
-        """error: what it failed by, one of a fixed set."""
+    def end(self, attributes: Attributes, error: str = "", ended: float | None = None) -> None:
+        """error: what it failed by, one of a fixed set. ended: now, where it is not told."""
         self._span.set_attributes(dict(attributes))
         if error:
             _fail(self._span, error)
-        self._span.end(self._at(time.perf_counter()))
+        self._span.end(self._at(time.perf_counter() if ended is None else ended))
 
     def _child(self, name: str, began: float, attributes: Attributes | None, links: Iterable[SpanContext]) -> Span:
         return self._tracer.start_span(
@@ -199,15 +199,16 @@ class Collector(SpanExporter):
         self._exporter = exporter
         self._endpoint = endpoint
         self._away = False
-        self._reason = _LastWords()
+        self._words = _Words()
         for name in _THEIR_LOGS:
-            logging.getLogger(name).addFilter(self._reason)
+            logging.getLogger(name).addFilter(self._words)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._words.first = ""
         result = self._exporter.export(spans)
         away = result is not SpanExportResult.SUCCESS
         if away and not self._away:
-            log.warning("spans can't be sent to %s, and are lost until they can: %s", self._endpoint, self._reason.told)
+            log.warning("spans can't be sent to %s, and are lost until they can: %s", self._endpoint, self._words.first)
         elif self._away and not away:
             log.warning("spans are sent to %s again", self._endpoint)
         self._away = away
@@ -217,11 +218,13 @@ class Collector(SpanExporter):
         self._exporter.shutdown()
 
 
-class _LastWords(logging.Filter):
-    """Keeps what a library would log to itself."""
+class _Words(logging.Filter):
+    """Keeps what a library would log to itself. Of a batch the first line tells the cause, and the last one that it was
+    given up.
+    """
 
-    told = "no reason was given"
+    first = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        self.told = record.getMessage()
+        self.first = self.first or record.getMessage()
         return False

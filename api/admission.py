@@ -16,6 +16,10 @@ PATIENCE_S = 0.5
 # after two seconds, with two after one and a half.
 MAKE_ROOM = 2
 
+# What becomes of a request: it is worked on, or refused for one of three bounds: on all requests, on the bytes of their
+# bodies, and on the places, for which it would have waited in vain.
+OUTCOMES = ("admitted", "in_flight", "body_memory", "places")
+
 
 class Admission:
     """A bounded number of places, a bounded room in front of them, and a bound on the bytes of all bodies.
@@ -42,8 +46,7 @@ class Admission:
         """places: how many requests are worked on at a time; asked for each, since it may follow the device.
 
         max_in_flight: those that are worked on, wait, or are still arriving. patience_s: how long one of a burst waits.
-        count: called with what becomes of each request, `admitted` or the name of the bound that it is refused for:
-        `in_flight`, `body_memory`, or `places`, which it would have waited for in vain.
+        count: called with one of OUTCOMES for each request.
         """
         self._places = places
         self._max_in_flight = max_in_flight

@@ -6,6 +6,7 @@ from functools import cached_property
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
 import stages
+from api.admission import OUTCOMES
 
 NOBODY = "-"  # stands for the key of a request without one
 # Seconds. The deadline is put behind those that are below it.
@@ -88,11 +89,14 @@ class Requests:
 
     @cached_property
     def _admissions(self) -> Counter:
-        return self._counter(
+        counter = self._counter(
             "facebento_admissions",
             "Requests with a key by what became of them at the gate: admitted, or which bound they were refused for",
             ["outcome"],
         )
+        for outcome in OUTCOMES:  # the first one of each is to be seen as one more
+            counter.labels(outcome)
+        return counter
 
     def admission(self, outcome: str) -> None:
         """For api.admission.Admission."""

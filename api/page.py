@@ -13,7 +13,9 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
     ".svg": "image/svg+xml",
+    ".webp": "image/webp",
 }
 
 # Scripts and styles are files of this service and nothing else, and requests go to it alone. A photo that was picked is

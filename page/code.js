@@ -40,7 +40,8 @@ function python({ method, files, fields }) {
     "",
     "from facebento_client import Client",
     "",
-    `with Client(${JSON.stringify(ROOT)}, api_key=os.environ["${KEY}"]) as client:`,
+    `key = os.environ["${KEY}"]`,
+    `with Client(${JSON.stringify(ROOT)}, api_key=key) as client:`,
     `    print(client.${method}(${passed.join(", ")}))`,
   ].join("\n");
 }

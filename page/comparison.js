@@ -22,7 +22,7 @@ function at(value) {
 
 function scale(value, points) {
   const zone = (name, from, to) => {
-    const made = make("span", { className: `zone ${name}` }, say(`zone-${name}`));
+    const made = make("span", { className: `zone ${name}` }, name && say(`zone-${name}`));
     made.style.left = at(from);
     made.style.width = at(to - from);
     return made;
@@ -36,7 +36,7 @@ function scale(value, points) {
   const bar = make("div", { className: "bar" });
   bar.append(
     zone("different", 0, LINE - NEAR),
-    zone("near", LINE - NEAR, LINE + NEAR),
+    zone("",  LINE - NEAR, LINE + NEAR),
     zone("same", LINE + NEAR, 1),
     ...others.map((point) => mark("tick", point.score, "")),
     mark("line", LINE, ""),

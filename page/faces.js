@@ -66,19 +66,19 @@ function table(faces) {
   return make(
     "table",
     {},
-    make("caption", { className: "small" }, say("tableCaption")),
     make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, say(name))))),
     make("tbody", {}, ...rows),
   );
 }
 
-/** What to put beside a picture. lookAt(index) makes one of its boxes stand out, lookAt(-1) none. */
-export function describe(image, faces, lookAt) {
+/** What to put beside the picture of that name. lookAt(index) makes one of its boxes stand out, lookAt(-1) none. */
+export function describe(name, image, faces, lookAt) {
   if (faces.length === 0) return [];
-  const scrolled = make("div", { className: "scrolled", tabIndex: 0, role: "region", "aria-label": say("numbers") });
-  scrolled.append(table(faces));
+  const label = `${say("numbers")}: ${name}`;
+  const scrolled = make("div", { className: "scrolled", tabIndex: 0, role: "region", "aria-label": label }, table(faces));
+  const note = make("p", { className: "small" }, say("numbersNote"));
   return [
     ...cards(image, faces, lookAt),
-    make("details", {}, make("summary", {}, say("numbers")), scrolled),
+    make("details", {}, make("summary", {}, say("numbers")), note, scrolled),
   ];
 }

@@ -40,7 +40,7 @@ comparison.addEventListener("changed", () => code.render(exchanges()));
 
 order.addEventListener("change", askAgain);
 most.addEventListener("change", () => {
-  const asked = Math.round(Number(most.value)) || 750;
+  const asked = most.value === "" ? 750 : Math.round(Number(most.value));
   most.value = String(Math.min(750, Math.max(1, asked)));
   askAgain();
 });

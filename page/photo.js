@@ -1,7 +1,9 @@
 /** One of the two photos: how it is chosen, what was found in it, and what went wrong. */
 import { photograph } from "./camera.js";
+import { make } from "./element.js";
 import { describe } from "./faces.js";
 import * as key from "./key.js";
+import { upright } from "./orientation.js";
 import * as overlay from "./overlay.js";
 import { detect, Refused } from "./service.js";
 import { show } from "./trouble.js";
@@ -84,12 +86,19 @@ export class Photo extends EventTarget {
   /** Show another file, or, with undefined, none. */
   take(file) {
     URL.revokeObjectURL(this.#url);
+    this.#url = undefined;
+    this.#image.removeAttribute("src");
     this.file = file;
     this.#shown = "";
-    this.#url = file && URL.createObjectURL(file);
-    if (file) this.#image.src = this.#url;
-    else this.#image.removeAttribute("src");
+    if (file) this.#show(file);
     this.ask();
+  }
+
+  async #show(file) {
+    const picture = await upright(file);
+    if (file !== this.file) return;
+    this.#url = URL.createObjectURL(picture);
+    this.#image.src = this.#url;
   }
 
   /** Ask the service what is in it; what was asked before is given up, and can come too late no more. */
@@ -122,29 +131,27 @@ export class Photo extends EventTarget {
     this.dispatchEvent(new Event("changed"));
   }
 
-  /** Make the box of one face stand out. */
-  lookAt(face) {
-    overlay.highlight(this.#part(".stage"), this.answer?.faces.indexOf(face) ?? -1);
-  }
-
   #status() {
     if (this.#request) return say("looking");
     if (this.answer) return say("found", this.answer.faces.length, seconds(this.#took));
-    return this.file && !this.#refused ? say("waitsForKey") : "";
+    return this.file && (this.#refused?.status ?? 401) === 401 ? say("waitsForKey") : "";
   }
 
   render() {
+    const name = say("photo", this.#number);
     label(this.#article);
-    this.#part("h3").textContent = say("photo", this.#number);
+    const optional = this.#number > 1 && !this.file ? say("toCompare") : "";
+    this.#part("h3").replaceChildren(`${name} `, make("span", { className: "small" }, optional));
     this.#part(".drop").hidden = Boolean(this.file);
+    this.#part(".button").classList.toggle("main", !this.file);
     this.#part("figure").hidden = !this.file;
     this.#part(".stage").hidden = this.#shown === "no";
-    this.#part("input").setAttribute("aria-label", `${say("choose")}: ${say("photo", this.#number)}`);
-    this.#part(".by-camera").setAttribute("aria-label", `${say("camera")}: ${say("photo", this.#number)}`);
-    this.#part(".remove").setAttribute("aria-label", `${say("remove")}: ${say("photo", this.#number)}`);
+    this.#part("input").setAttribute("aria-label", `${say("choose")}: ${name}`);
+    this.#part(".by-camera").setAttribute("aria-label", `${say("camera")}: ${name}`);
+    this.#part(".remove").setAttribute("aria-label", `${say("remove")}: ${name}`);
     this.#part(".remove").hidden = !this.file;
     this.#part("figcaption").textContent = this.file ? this.#caption() : "";
-    this.#image.alt = this.file ? `${say("photo", this.#number)}: ${this.file.name}` : "";
+    this.#image.alt = this.file ? `${name}: ${this.file.name}` : "";
     this.#article.setAttribute("aria-busy", String(Boolean(this.#request)));
     this.#part(".status").textContent = this.#status();
     const unauthorised = this.#refused?.status === 401; // is told where the key is asked for
@@ -156,13 +163,13 @@ export class Photo extends EventTarget {
     // As long as the picture is being read, there are no crops; this is called again after it.
     const ready = this.#shown !== "";
     const lookAt = (index) => overlay.highlight(stage, index);
-    this.#part(".found").replaceChildren(...(ready ? describe(this.image, faces, lookAt) : []));
+    this.#part(".found").replaceChildren(...(ready ? describe(name, this.image, faces, lookAt) : []));
   }
 
   #caption() {
     const { name, size } = this.file;
     const told = `${name} (${say("size", size)})`;
-    if (this.#shown === "no") return `${told}. ${say("notShown")}`;
+    if (this.#shown === "no" && this.answer) return `${told}. ${say("notShown")}`;
     return this.image ? `${told}, ${this.#image.naturalWidth} × ${this.#image.naturalHeight}` : told;
   }
 }

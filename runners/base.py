@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import exposition
 from memory import keep_what_is_there, return_freed_memory
 from models.store import StoredModel
-from runners import metrics
+from runners import gpu, metrics
 from runners.batching import PromptService
 from runners.claim import claim
 from runners.cpu import CpuEngine
@@ -123,6 +123,8 @@ class Runner:
         placement = self._engine.placement
         self._runs = metrics.runs()
         self._runs.begin(self._name, placement)
+        if placement.device != "cpu":
+            gpu.watch(placement.device)
         log.info("%s runs on %s by %s in %s", stored.tag, placement.device, placement.provider, placement.precision)
         # For spans.
         self.facts = {

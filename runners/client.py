@@ -134,6 +134,7 @@ class RunnerClient:
         # By which BentoCloud's balancer tells the runners apart: all have one address there.
         headers = {"Runner-Name": self._name} if url.startswith("file:") else self._proxy().to_async.default_headers
         async with RemoteRunner(url, self._model.partition(":")[2], headers) as remote:
+            metrics.calls().begin(self._name)
             self._local = remote.local
             self._remote = remote
             try:

@@ -76,6 +76,12 @@ class Calls:
             "facebento_runner_retries", "Calls that were tried again, over a dropped connection", ["runner"]
         )
 
+    def begin(self, runner: str) -> None:
+        """Tell of none: the first one is to be seen as one more."""
+        for outcome in ("ok", "unavailable", "timeout", "cancelled"):
+            self._calls.labels(runner, outcome)
+        self._retries.labels(runner)
+
     @contextmanager
     def of(self, runner: str) -> Iterator[None]:
         """Count the block as a call."""

@@ -7,6 +7,7 @@ import math
 import mmap
 import os
 import re
+import uuid
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -206,6 +207,16 @@ def gpu_name(device: str) -> str:
     if driver.cuDeviceGet(ctypes.byref(handle), int(_number(device))) or driver.cuDeviceGetName(name, 256, handle):
         return "unknown"
     return name.value.decode(errors="replace")
+
+
+def gpu_uuid(device: str) -> str:
+    """A device, cuda:N, as the driver calls it wherever it stands in a list; empty where it does not tell."""
+    driver = ctypes.CDLL("libcuda.so.1")
+    handle, number = ctypes.c_int(0), (ctypes.c_ubyte * 16)()
+    driver.cuInit(0)
+    if driver.cuDeviceGet(ctypes.byref(handle), int(_number(device))) or driver.cuDeviceGetUuid_v2(number, handle):
+        return ""
+    return str(uuid.UUID(bytes=bytes(number)))
 
 
 def pinned(shape: tuple[int, ...], device: str) -> NDArray[np.uint8]:

@@ -45,11 +45,13 @@ class Traced:
             await self._app(scope, receive, send)
             return
         status = 0
+        answered: float | None = None
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
                 status = message["status"]
+            answered = time.perf_counter()  # the caller goes on before this end does
             await send(message)
 
         token = current.set(Call(trace))
@@ -61,6 +63,7 @@ class Traced:
             trace.end(
                 {"http.response.status_code": status} if status else {},
                 (str(status) if status else "no_answer") if failed else "",
+                answered,
             )
 
     def _begin(self, name: str, scope: Scope) -> Trace | None:

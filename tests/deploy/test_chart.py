@@ -28,6 +28,8 @@ EVERYTHING = {
     "networkPolicy": {"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]},
     "autoscaling": {"enabled": True, "metric": "requestsInFlight"},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dashboard": {"enabled": True},
 }
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 DESCRIPTION = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
@@ -160,6 +162,7 @@ def test_what_can_not_work_is_refused_with_what_to_set(helm: Helm, values: dict[
 def sections(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The paths of everything in the values that has fixed names in it."""
     free = {("nodeSelector",), ("gpu", "nodeSelector"), ("serviceMonitor", "labels")}
+    free |= {("prometheusRule", "labels"), ("dashboard", "labels")}
     if path not in free and path[-1:] not in (("requests",), ("limits",)):
         yield path
         for name, value in values.items():

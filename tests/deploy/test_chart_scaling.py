@@ -1,18 +1,14 @@
 """How many pods there are, what is measured of them, and how many may go at a time."""
 
-import re
+import json
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from api.endpoints import faces_api
-from api.info import info_api
-from models.catalog import describe
-from models.store import expected
-from runners.base import RunnerOptions
 from tests.deploy.conftest import KUBERNETES, Helm, Object
 
+DEPLOY = KUBERNETES.parent
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
 
 
@@ -105,10 +101,10 @@ def test_the_service_monitor_is_one(helm: Helm) -> None:
     assert found["spec"].keys() == {"selector", "namespaceSelector", "endpoints"}
     assert found["spec"]["namespaceSelector"] == {"matchNames": [found["metadata"]["namespace"]]}
     [endpoint] = found["spec"]["endpoints"]
-    assert endpoint.keys() == {"port", "path", "interval", "relabelings", "metricRelabelings"}
+    assert endpoint.keys() == {"port", "path", "interval", "relabelings"}
     assert (endpoint["path"], endpoint["interval"]) == ("/metrics", "30s")
-    for each in endpoint["relabelings"] + endpoint["metricRelabelings"]:
-        assert each.keys() <= {"action", "sourceLabels", "regex"}
+    for each in endpoint["relabelings"]:
+        assert each.keys() <= {"action", "regex"}
 
 
 def test_the_service_monitor_finds_the_api_only(helm: Helm) -> None:
@@ -122,27 +118,9 @@ def test_the_service_monitor_finds_the_api_only(helm: Helm) -> None:
 
 
 def test_the_path_of_a_request_keeps_its_label(helm: Helm) -> None:
-    # The operator adds a label `endpoint` of its own, and Prometheus would rename BentoML's to exported_endpoint.
+    # The operator adds a label `endpoint` of its own, and Prometheus would rename the service's to exported_endpoint.
     assert {"action": "labeldrop", "regex": "endpoint"} in monitor(helm)["spec"]["endpoints"][0]["relabelings"]
     assert 'endpoint=~"/v1/.+"' in adapter_rule()["metricsQuery"]
-
-
-def test_only_paths_that_are_served_are_kept(helm: Helm) -> None:
-    [rule] = monitor(helm)["spec"]["endpoints"][0]["metricRelabelings"]
-    assert (rule["action"], rule["sourceLabels"]) == ("keep", ["endpoint"])
-    kept = re.compile(rule["regex"])
-    served = {route.path for route in (*faces_api.routes, *info_api.routes)}  # type: ignore[attr-defined]
-    served.add("/unknown")  # all others, in the API
-    options = RunnerOptions(device="cpu", threads=1, max_batch=1, deadline_s=1)
-    models = {"detect": "centerface", "embed": "dlib-resnet-v1"}
-    runners = {str(options.batching(name, expected(describe(model)))["route"]) for name, model in models.items()}
-    for path in {"", *served, *runners}:  # "": batch sizes have no such label
-        assert kept.fullmatch(path), path
-    words = {word for path in served for word in re.findall(r"[a-z]+", path)}
-    tried = {
-        f"{a}{b}{sep}{c}" for a in ("/v1/", "/v1/file/", "/") for b in words for sep in ("", "-", "/") for c in words
-    }
-    assert {path for path in tried if kept.fullmatch(path)} <= served | runners
 
 
 def test_the_adapter_asks_for_a_series_of_the_service() -> None:
@@ -152,3 +130,19 @@ def test_the_adapter_asks_for_a_series_of_the_service() -> None:
     assert rule["resources"]["overrides"] == {"namespace": {"resource": "namespace"}, "pod": {"resource": "pod"}}
     for part in ("<<.Series>>", "<<.LabelMatchers>>", "<<.GroupBy>>", 'runner_name="facebento"'):
         assert part in rule["metricsQuery"]
+
+
+def test_the_alerts_are_those_of_prometheus_without_an_operator(helm: Helm) -> None:
+    assert helm.render().all("PrometheusRule") == []
+    rule = helm.render({"prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}}}).one("PrometheusRule")
+    assert rule["apiVersion"] == "monitoring.coreos.com/v1"
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert rule["spec"] == yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text(encoding="utf-8"))
+
+
+def test_the_dashboard_is_the_one_to_import(helm: Helm) -> None:
+    assert helm.render().all("ConfigMap") == []
+    [found] = helm.render({"dashboard": {"enabled": True, "labels": {"folder": "faces"}}}).all("ConfigMap")
+    assert found["metadata"]["labels"].items() >= {"grafana_dashboard": "1", "folder": "faces"}.items()
+    file = DEPLOY / "grafana" / "facebento.json"
+    assert json.loads(found["data"]["facebento.json"]) == json.loads(file.read_text(encoding="utf-8"))

@@ -91,6 +91,13 @@ def test_the_split_release_finds_faces_and_tells_a_missing_runner(servers: dict[
     assert 'endpoint="/v1/file/detect"' in found
     assert 'runner_name="facebento"' in found
 
+    # A runner takes no key, and what it is asked for makes no metrics.
+    assert httpx.get(servers["embedder"].url + "/needle").status_code == 404
+    told = httpx.get(servers["embedder"].url + "/metrics").text
+    assert 'endpoint="/unknown"' in told
+    assert "needle" not in told
+    assert 'facebento_batch_rows_count{runner="embedder"}' in told
+
     assert servers["detector"].stop() == 0
     wait_for(api, "/readyz", 503)
     refused = post("/v1/file/detect")
