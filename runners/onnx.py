@@ -1,12 +1,15 @@
 """Runs prepared graphs. The only importer of onnxruntime: devices, providers, sessions."""
 
+import contextlib
 import ctypes
 import importlib
+import io
 import logging
 import math
 import mmap
 import os
 import re
+import sys
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
@@ -41,16 +44,26 @@ def providers() -> list[str]:
     return [str(name) for name in ort.get_available_providers()]
 
 
-def cuda_libraries() -> bool:
-    """Whether those of CUDA and cuDNN can be loaded, from the packages that are installed or from the system."""
-    ort.preload_dlls()
+def missing_cuda_libraries() -> list[str]:
+    """Those of CUDA and cuDNN that can be loaded neither from the packages that are installed nor from the system."""
+    with contextlib.redirect_stdout(io.StringIO()):  # the names are what is told
+        ort.preload_dlls()
     major = ort.cuda_version.partition(".")[0]
-    try:
-        for library in (f"libcudart.so.{major}", f"libcublas.so.{major}", "libcudnn.so.9"):
+    missing = []
+    for library in (f"libcudart.so.{major}", f"libcublas.so.{major}", "libcudnn.so.9"):
+        try:
             ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
+        except OSError:
+            missing.append(library)
+    return missing
+
+
+def _preload() -> None:
+    """CUDA's libraries, from the packages that are installed. onnxruntime prints what it misses of them, where results
+    of a command go.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        ort.preload_dlls()
 
 
 def cuda_devices() -> int:
@@ -134,7 +147,7 @@ def cuda_session(graph: bytes, device: str, *, rows: int, precision: str = "fp32
 
     Raises DeviceUnavailableError.
     """
-    ort.preload_dlls()
+    _preload()
     options = _options()
     options.add_free_dimension_override_by_name("n", rows)
     cuda = {
@@ -152,7 +165,7 @@ def cuda_session(graph: bytes, device: str, *, rows: int, precision: str = "fp32
 
 def load_tensorrt() -> str:
     """Its release. Raises DeviceUnavailableError."""
-    ort.preload_dlls()
+    _preload()
     try:
         release: str = importlib.import_module("tensorrt").__version__  # its libraries are loaded with it
     except Exception as error:  # what a broken library raises is of many kinds

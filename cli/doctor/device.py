@@ -66,8 +66,8 @@ def _gpus(device: str, there: int) -> Iterator[Finding]:
         return
     if onnx.CUDA not in onnx.providers():
         yield amiss("CUDA", "the onnxruntime that is installed was built without it", INSTALL)
-    if not onnx.cuda_libraries():
-        yield amiss("CUDA", "its libraries, or those of cuDNN, can't be loaded", INSTALL)
+    if missing := onnx.missing_cuda_libraries():
+        yield amiss("CUDA", f"can't be loaded: {', '.join(missing)}", INSTALL)
     else:
         yield ok("CUDA", "its libraries can be loaded")
     for number in wanted:

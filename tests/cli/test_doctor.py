@@ -289,7 +289,7 @@ class Gpu:
     driver = "615.10"
     devices = 1
     free = 70 * GIB
-    libraries = True
+    missing: tuple[str, ...] = ()
     providers: tuple[str, ...] = (onnx.CUDA, onnx.CPU)
     processes: tuple[int, ...] = ()
 
@@ -305,7 +305,7 @@ class Gpu:
         }.items():
             monkeypatch.setattr(pynvml, name, lambda *_, answer=answer: answer)
         monkeypatch.setattr(onnx, "cuda_devices", lambda: self.devices)
-        monkeypatch.setattr(onnx, "cuda_libraries", lambda: self.libraries)
+        monkeypatch.setattr(onnx, "missing_cuda_libraries", lambda: list(self.missing))
         monkeypatch.setattr(onnx, "providers", lambda: list(self.providers))
 
 
@@ -315,8 +315,8 @@ class Gpu:
         ({}, "cuda:0", "ok", "ok"),
         ({"driver": "570.86"}, "NVIDIA driver", "warning", "problem"),
         ({"devices": 0}, "device", "warning", "problem"),
-        ({"libraries": False}, "CUDA", "warning", "problem"),
-        ({"providers": (onnx.CPU,), "libraries": False}, "CUDA", "warning", "problem"),
+        ({"missing": ("libcudnn.so.9",)}, "CUDA", "warning", "problem"),
+        ({"providers": (onnx.CPU,), "missing": ("libcudart.so.13",)}, "CUDA", "warning", "problem"),
         ({"free": GIB, "processes": (4711,)}, "cuda:0", "warning", "warning"),
     ],
 )

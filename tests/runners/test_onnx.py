@@ -290,3 +290,28 @@ def test_memory_that_can_not_be_pinned_is_used_all_the_same(
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert pinned((2, 3), "cuda:0").shape == (2, 3)
     assert "cannot open" in caplog.text
+
+
+def test_libraries_that_are_missing_are_named_and_nothing_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(name: str) -> None:
+        if "cudnn" in name:
+            raise OSError(name)
+
+    def preload() -> None:
+        sys.stdout.write("Failed to load libcublas.so.13")
+
+    monkeypatch.setattr("onnxruntime.preload_dlls", preload)
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    assert onnx.missing_cuda_libraries() == ["libcudnn.so.9"]
+    assert capsys.readouterr().out == ""
+
+
+def test_what_onnxruntime_misses_is_no_result_of_a_command(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: sys.stdout.write("Failed to load libcublas.so.13"))
+    assert cuda_session(b"", "cuda:0", rows=4).placement.device == "cuda:0"
+    assert len(gpu.sessions) == 1
+    assert tuple(capsys.readouterr()) == ("", "Failed to load libcublas.so.13")
