@@ -56,6 +56,7 @@ OWN_SERVERS = (
     "tests/e2e/test_faults.py",
     "tests/e2e/test_keys.py",
     "tests/e2e/test_other_models.py",
+    "tests/e2e/test_tracing.py",
 )
 LAST = "tests/e2e/test_stopping.py"
 
