@@ -16,7 +16,7 @@ VARIANT ?= cuda
 IMAGE ?= facebento
 BACKEND ?= docker
 
-.PHONY: help serve models test test-image fuzz stress soak bench check audit format lock bento image clean
+.PHONY: help serve models test test-image fuzz stress soak bench docs docs-serve check audit format lock bento image clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -50,6 +50,14 @@ soak: .venv/dev models ## mixed good and bad requests for MINUTES (30): does mem
 
 bench: .venv/dev models ## speed against what this machine could do, into build/bench; needs wrk; a quarter of an hour
 	@.venv/bin/python -m bench.speed --output build/bench $(OPTIONS)
+
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+docs: .venv/dev ## the documentation as a site that needs no network, into build/site
+	@.venv/bin/mkdocs build --strict
+	@echo "Open build/site/index.html"
+
+docs-serve: .venv/dev ## the same on port 8001, made anew whenever a page is saved
+	@.venv/bin/mkdocs serve --strict --dev-addr 127.0.0.1:8001
 
 check: .venv/dev ## linters, types, and whether the packages fit together
 	.venv/bin/ruff check

@@ -15,21 +15,23 @@ from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+import api
 import exposition
 from api import connections, logs, settings
 from api.access import AccessLog, Endpoints, Entrance
 from api.admission import Admission
 from api.app import create_app
+from api.choice import chosen
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
 from api.keys import KeyRing
 from api.metrics import Requests
+from api.page import page_api
 from api.state import State
+from api.tracing import RequestSpans
 from memory import ImageMemory, keep_what_is_there, return_freed_memory
-from models import packing, store
-from models.catalog import describe
-from models.errors import ModelError, ModelNotStoredError
+from models import packing
 from pipeline import Pipeline
 from runners.app import AppFactory
 from runners.base import NAMES, RunnerOptions
@@ -40,6 +42,7 @@ from runners.onnx import cpu_only
 from runners.sockets import keep_sockets
 from search import SearchOptions
 from threads import Threads
+from tracing import Spans
 
 log = logging.getLogger("facebento.service")
 # BentoML sets up its handler before, and lets only its own loggers say what is not a warning.
@@ -53,27 +56,12 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 do_not_track.cache_clear()
 
 
-def _find(role: str, model_id: str) -> store.StoredModel:
-    variable = f"{settings.PREFIX}{role.upper()}"
-    try:
-        stored = store.find(model_id)
-    except ModelNotStoredError as error:
-        if "missing" not in arguments.allow:
-            raise settings.SettingsError(f"{variable}: {error}{packing.without_it(arguments.allow)}") from None
-        stored = store.expected(describe(model_id))
-    except ModelError as error:
-        raise settings.SettingsError(f"{variable}: {error}") from None
-    if stored.description.role != role:
-        raise settings.SettingsError(f"{variable}: {model_id} is no {role}. See: facebento models list")
-    return stored
-
-
 arguments = bentoml.use_arguments(packing.BentoArguments)
 configured = settings.load(arguments.model_dump(include={"detector", "embedder"}, exclude_none=True))
 # What a bento that is built of this will remember: its models, but not what its builder put up with.
 BentoMLContainer.bento_arguments.set({"detector": configured.detector, "embedder": configured.embedder})
-detector_model = _find("detector", configured.detector)
-embedder_model = _find("embedder", configured.embedder)
+detector_model = chosen("detector", configured.detector, arguments.allow)
+embedder_model = chosen("embedder", configured.embedder, arguments.allow)
 
 
 workers = configured.api_workers
@@ -93,6 +81,7 @@ def _uneven_share(requests: int) -> int:
 # and share its threads.
 inside = NAMES.isdisjoint(BentoMLContainer.remote_runner_mapping.get())
 compute = Threads(_share(configured.threads), "compute") if inside else None
+spans = Spans(configured.traces, api.__version__) if configured.traces else None
 
 
 def _options(max_batch: int) -> RunnerOptions:
@@ -103,6 +92,7 @@ def _options(max_batch: int) -> RunnerOptions:
         configured.deadline_s,
         configured.gpu_engine,
         compute,
+        spans,
     )
 
 
@@ -130,7 +120,7 @@ def concurrency() -> int:
 
 
 keys = KeyRing(configured.keys)
-app = create_app(info_api, faces_api)
+app = create_app(info_api, faces_api, page_api)
 requests = Requests(deadline_s=configured.deadline_s)
 admission = Admission(
     places=concurrency,
@@ -147,6 +137,7 @@ gate = Gate(
     admission=admission,
     max_body_bytes=configured.max_body_bytes,
     deadline_s=configured.deadline_s,
+    admitted=RequestSpans(spans).begin if spans else None,
 )
 
 
@@ -159,7 +150,8 @@ class PackedService(Service["FaceService"]):
         self.inject_config()
         served = AppFactory(self, is_main=is_main)()
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
-        return Entrance(served, Endpoints([*info_api.routes, *faces_api.routes, *app.routes], of_bentoml))
+        routes = [*info_api.routes, *faces_api.routes, *page_api.routes, *app.routes]
+        return Entrance(served, Endpoints(routes, of_bentoml))
 
     def all_services(self, exclude_urls: bool = False) -> dict[str, Service[Any]]:
         """BentoML asks for those that are not elsewhere (exclude_urls) when it starts a process for each of them. The
@@ -252,6 +244,8 @@ class FaceService:
         exposition.begin("api")
         state = State(self, admission, deadline_s=configured.deadline_s)
         self._watches.append(asyncio.create_task(state.watch()))
+        if spans:
+            spans.start("api")
         log.info("the keys in use: %s", keys().describe())
         keep_what_is_there()
         # From here on only: of a start that fails, the lines would be lost with the process.
@@ -263,6 +257,8 @@ class FaceService:
             task.cancel()
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
+        if spans:
+            spans.stop()
         logs.stop_writing_behind()
 
     def placements(self) -> dict[str, dict[str, str]]:

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+
+from tracing import Trace
 
 
 @dataclass(slots=True)
@@ -19,6 +21,7 @@ class Work:
     found: list[tuple[int, int]] = field(default_factory=list)  # of each image: faces in it, and its pixels
     decoded: list[int] = field(default_factory=list)  # pixels of each picture that was decoded; an image may be twice
     reason: str = ""  # why it is refused: a 422's type, or the name of another error
+    trace: Trace | None = None  # where its stages are told as spans
 
     @property
     def faces(self) -> int | None:
@@ -37,8 +40,15 @@ class Work:
 
     def spend(self, name: str, since: float) -> None:
         """Count the time from `since`, on the clock of `began`, as the stage's."""
-        self.stage_ended = time.perf_counter()
-        self.spent.append((name, self.stage_ended - since))
+        ended = self.count(name, since)
+        if self.trace:
+            self.trace.add(name, since, ended)
+
+    def count(self, name: str, since: float) -> float:
+        """The same, without a span. Returns when it ended, which is now."""
+        self.stage_ended = ended = time.perf_counter()
+        self.spent.append((name, ended - since))
+        return ended
 
 
 # A request's tasks have copies of its context, with the same object in them; threads.py hands it to threads.
@@ -54,9 +64,10 @@ def stage(name: str) -> Iterator[None]:
         return
     began = time.perf_counter()
     try:
-        yield
+        with work.trace.during(name, began) if work.trace else nullcontext():
+            yield
     finally:
-        work.spend(name, began)
+        work.count(name, began)
 
 
 @contextmanager

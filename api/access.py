@@ -13,8 +13,9 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import stages
+from api import tracing
 from api.errors import UNFORESEEN
-from api.gate import ADMITTED, CLIENT_GONE
+from api.gate import ADMITTED, CLIENT_GONE, ENDPOINT
 from api.metrics import Requests
 
 log = logging.getLogger("facebento.access")
@@ -26,7 +27,6 @@ QUIET = frozenset({"/v1/health"})  # asked for every few seconds: told at debug 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _PATH = "facebento.path"  # in the ASGI scope: the path as it came
-_ENDPOINT = "facebento.endpoint"  # and the name for it
 
 
 class Endpoints:
@@ -72,7 +72,7 @@ class Entrance:
             await send(message)
 
         endpoint = self._endpoints.name(scope)
-        scope[_PATH], scope[_ENDPOINT] = scope["path"], endpoint
+        scope[_PATH], scope[ENDPOINT] = scope["path"], endpoint
         scope["path"] = endpoint
         token = stages.current.set(work)
         try:
@@ -109,13 +109,14 @@ class AccessLog:
                 await JSONResponse({"detail": UNFORESEEN}, 500)(scope, receive, exchange.send)
         finally:
             self._tell(scope, exchange, failure)
+            exchange.end_span()
 
     def _tell(self, scope: Scope, exchange: "_Exchange", failure: Exception | None) -> None:
         work = stages.current.get()
         if work is None:
             return
-        endpoint = scope[_ENDPOINT]
-        status = CLIENT_GONE if exchange.gone else exchange.status or 500
+        endpoint = scope[ENDPOINT]
+        status = exchange.outcome
         key = scope.get(ADMITTED)
         duration_s = time.perf_counter() - work.began
         seconds = dict(exchange.stages(work))
@@ -156,6 +157,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._reading_s = 0.0
+        self._read: tuple[float, float] | None = None  # when the body began to be read, and when its last piece came
         self._answered_at: float | None = None
         self._done = False
         self.status = 0
@@ -167,7 +169,9 @@ class _Exchange:
         began = time.perf_counter()
         message = await self._receive()
         if message["type"] == "http.request":
-            self._reading_s += time.perf_counter() - began
+            came = time.perf_counter()
+            self._reading_s += came - began
+            self._read = (self._read[0] if self._read else began, came)
             self.bytes_in += len(message.get("body", b""))
         elif not self.status:
             self.gone = True
@@ -180,6 +184,23 @@ class _Exchange:
         else:
             self.bytes_out += len(message.get("body", b""))
         await self._send(message)
+
+    @property
+    def outcome(self) -> int:
+        """The status of the answer, or what stands for that there is none."""
+        return CLIENT_GONE if self.gone else self.status or 500
+
+    def end_span(self) -> None:
+        """Of a request that is traced: with the stages that are known here only."""
+        work = stages.current.get()
+        if work is None or work.trace is None:
+            return
+        told = []
+        if self._read and self.bytes_in:
+            told.append(("receive", *self._read))
+        if work.stage_ended and self._answered_at and self.status < 400:
+            told.append(("encode", work.stage_ended, self._answered_at))
+        tracing.end(work, told, self.outcome, bytes_in=self.bytes_in, bytes_out=self.bytes_out)
 
     def stages(self, work: stages.Work) -> Iterator[tuple[str, float]]:
         """Name and seconds of each stage that there was."""

@@ -22,12 +22,11 @@ from api.transport import PoliteTransport
 
 log = logging.getLogger("facebento.connections")
 
-# Of one process. A connection may need a file for itself, one to a runner, and one for an upload that is too large to
-# be kept in memory.
+# Of one process. A connection may need a file for itself, one to a runner, and one for an upload too large for memory.
 MAX_CONNECTIONS = 4096
 FILES_PER_CONNECTION = 4
 
-# What faces look like is nobody's to keep; and what is sent as JSON is never to be taken for a page.
+# What faces look like is nobody's to keep, where an answer says nothing else; and JSON is never to be taken for a page.
 HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
@@ -273,9 +272,11 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         async def closing(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
             async def sent(message: ASGISendEvent) -> None:
-                # Answered before its body was read: the client is told that the connection ends with this.
-                if cycle.more_body and message["type"] == "http.response.start":
-                    cycle.keep_alive = False
+                if message["type"] == "http.response.start":
+                    # Answered before its body was read: the client is told that the connection ends with this.
+                    cycle.keep_alive = cycle.keep_alive and not cycle.more_body
+                    told = dict(message.get("headers", ()))
+                    cycle.default_headers = [field for field in cycle.default_headers if field[0] not in told]
                 await send(message)
 
             await app(scope, receive, sent)

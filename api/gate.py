@@ -23,7 +23,8 @@ from stages import stage
 KEY_HEADER = "x-api-key"
 PIECE_BYTES = 256 * 1024  # of a body that the app is given at a time: a form is parsed by pieces, and others go between
 CLIENT_GONE = 499  # nginx's number: nobody reads it, but BentoML waits for an answer until its own timeout
-ADMITTED = "facebento.key_name"  # in the ASGI scope of a request that has passed: the name of its key
+ENDPOINT = "facebento.endpoint"  # in the ASGI scope: its path as a route's template (api/access.py)
+ADMITTED = "facebento.key_name"  # in that of a request that has passed: the name of its key
 
 
 class Gate:
@@ -32,6 +33,8 @@ class Gate:
     The key and the declared size are checked before a byte of the body is read; the body is read before the request
     takes a place, so that slow uploads hold up nobody. When the deadline passes or the client goes away, the app is
     cancelled, and with it what it awaits of the runners.
+
+    admitted: told of each request whose key is good, before anything else is done for it.
 
     guarded: whether a request is one that needs all this; the others (the open GETs, and what the app answers with 404
     or 405 anyway) go straight through. keys: asked for each request, since the key file may change.
@@ -46,8 +49,10 @@ class Gate:
         admission: Admission,
         max_body_bytes: int,
         deadline_s: float,
+        admitted: Callable[[Scope], None] | None = None,
     ) -> None:
         self._app = app
+        self._tell = admitted
         self._guarded = guarded
         self._keys = keys
         self._admission = admission
@@ -60,6 +65,8 @@ class Gate:
             return
         try:
             scope[ADMITTED] = self._check_headers(scope["headers"])
+            if self._tell is not None:
+                self._tell(scope)
             seat = self._admission.enter()
         except ApiError as error:
             await respond(error)(scope, receive, send)

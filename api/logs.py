@@ -84,6 +84,8 @@ def facts(record: logging.LogRecord) -> dict[str, Any]:
         "message": message.strip(),
     }
     told = {name: value for name, value in told.items() if value is not None}
+    if work and work.trace:
+        told |= work.trace.ids
     told |= getattr(record, "facts", {})
     if record.exc_info and record.exc_info[1]:
         told["exception"] = "".join(_told(record.exc_info[1], set()))[-LONGEST_TRACEBACK:]

@@ -28,6 +28,7 @@ _IMAGE_FILE = Field(
     description="A JPEG, PNG, WebP or BMP file; its declared name and type are ignored.",
     json_schema_extra={"format": "binary"},
 )
+_VERSION = Field(description="the release of this service")
 _FEATURE = Field(description="base64 encoded data: a feature that this service answered")
 
 
@@ -134,24 +135,24 @@ class _Answer(BaseModel):
 
 
 class Landmark(_Answer):
-    x: int
-    y: int
+    x: int = Field(description="pixels from the left")
+    y: int = Field(description="pixels from the top")
 
 
 class BoundingBox(_Answer):
     """Pixels of the upright image; `right` and `bottom` exclusive."""
 
-    left: int
-    top: int
-    right: int
-    bottom: int
+    left: int = Field(description="the first column of pixels")
+    top: int = Field(description="the first row")
+    right: int = Field(description="the column behind the last one")
+    bottom: int = Field(description="the row below the last one")
 
 
 class DetectResult(_Answer):
     """One face; or, with `processed` false, that there is none or none was looked for."""
 
-    processed: bool
-    confidence: float
+    processed: bool = Field(description="whether a face was found; if not, all else is 0")
+    confidence: float = Field(description="the detector's, 0 to 1")
     boundingBox: BoundingBox  # noqa: N815
     landmarks: Annotated[
         list[Landmark],
@@ -184,12 +185,12 @@ class DetectResult(_Answer):
 
 
 class DetectResponse(_Answer):
-    seq: int
-    faces: list[DetectResult]
+    seq: int = Field(description="that of the request")
+    faces: list[DetectResult] = Field(description="in the order asked for; [] where there is none")
 
 
 class FeatureResponse(_Answer):
-    version: str
+    version: Annotated[str, _VERSION]
     feature: str = Field(description='base64 encoded data; "" where there is no face')
     face_detect: DetectResult
 
@@ -200,12 +201,12 @@ class FeatureInfoResult(_Answer):
 
 
 class MultiFeatureResponse(_Answer):
-    version: str
-    feature_info_list: list[FeatureInfoResult]
+    version: Annotated[str, _VERSION]
+    feature_info_list: list[FeatureInfoResult] = Field(description="a face each, the surest first")
 
 
 class EmbeddingsResponse(_Answer):
-    version: str
+    version: Annotated[str, _VERSION]
     embeddings: list[float] = Field(description="L2-normalised; [] where there is no face")
     face_detect: DetectResult
 
@@ -216,8 +217,8 @@ class EmbeddingsInfoResult(_Answer):
 
 
 class MultiEmbeddingsResponse(_Answer):
-    version: str
-    embeddings_info_list: list[EmbeddingsInfoResult]
+    version: Annotated[str, _VERSION]
+    embeddings_info_list: list[EmbeddingsInfoResult] = Field(description="a face each, the surest first")
 
 
 class ScoreResponse(_Answer):
@@ -244,5 +245,5 @@ class ErrorResponse(BaseModel):
 
 
 class Health(BaseModel):
-    status: str
-    ready: bool
+    status: str = Field(description="ok, while the process lives")
+    ready: bool = Field(description="whether both models can be used now")

@@ -1,37 +1,21 @@
 """Every setting: from environment variables FACEBENTO_... and, below them, a file .env in the working directory."""
 
 import difflib
-import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from bentoml._internal.resource import query_cgroup_cpu_count
 from bentoml.exceptions import BentoMLConfigException
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
+from api import values
 from api.keys import Keys, read_keys
 
 PREFIX = "FACEBENTO_"
 # Reckoned: an API process needs a fifth of a core for two threads of YuNet. Each may take 1.6 GB at the worst.
 THREADS_PER_WORKER, MOST_WORKERS = 4, 4
-
-
-def _cores() -> int:
-    """The cores that this process may use: those it may run on, or fewer where its container has a CPU limit."""
-    pinned = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(pinned, math.ceil(query_cgroup_cpu_count()))
-
-
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", text):
-        raise ValueError("must be auto, cpu, cuda or cuda:N, N being the number of a GPU or several, as in cuda:0,1")
-    if len(set(map(int, numbers := re.findall(r"\d+", text)))) < len(numbers):
-        raise ValueError("names a GPU twice: each one has one process of a runner")
-    return text
 
 
 class SettingsError(BentoMLConfigException):
@@ -66,7 +50,7 @@ class Settings(BaseSettings):
         "with `#` are passed over. Its keys count as well as those of the variable. A change of the file counts within "
         "three seconds, without a restart; where it can't be read, the keys before stay in use, and the log says why.",
     )
-    device: Annotated[str, AfterValidator(_device)] = Field(
+    device: Annotated[str, AfterValidator(values.device)] = Field(
         "auto",
         description="Where the models run. `auto`: the first CUDA device if there is one, the CPU otherwise. `cuda` or "
         "`cuda:1`: that device, and the service refuses to start without it. `cuda:0,1`: each of these, by a process "
@@ -96,7 +80,7 @@ class Settings(BaseSettings):
         "GPU.",
     )
     threads: int = Field(
-        default_factory=_cores,
+        default_factory=values.cores,
         ge=1,
         le=256,
         description="On a CPU, the images that are worked on at once, one thread each: by each runner in its own "
@@ -104,7 +88,7 @@ class Settings(BaseSettings):
         "only makes them wait for each other.",
     )
     decode_threads: int = Field(
-        default_factory=_cores,
+        default_factory=values.cores,
         ge=1,
         le=256,
         description="Where the models run in processes of their own, the images that all API processes together "
@@ -204,6 +188,12 @@ class Settings(BaseSettings):
         "takes up to 7 bytes a pixel while it is decoded (a progressive JPEG 15, a WebP 19) and 3 while its faces are "
         "looked for; a baseline JPEG much larger than the detector's canvas a fraction of that. One that needs more "
         "than all of it is worked on alone, and may exceed it.",
+    )
+    traces: Annotated[str, AfterValidator(values.spans_url)] = Field(
+        "",
+        description="The OpenTelemetry collector that traces are sent to, by OTLP over HTTP: `http://collector:4318`, "
+        "to which `/v1/traces` is added unless the URL ends with it. Each request with a good key makes about ten "
+        "spans, less than a millisecond of work. Not set: none are made.",
     )
 
     @model_validator(mode="after")

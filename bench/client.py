@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 NO_ANSWER = 0  # in place of a status
 PATIENCE_S = 60  # twice the service's own deadline: what takes longer is a hang
@@ -35,20 +36,27 @@ class Answer:
 class Address:
     host: str
     port: int
+    tls: bool = False
 
     @classmethod
     def of(cls, url: str) -> "Address":
-        host, _, port = url.removeprefix("http://").rpartition(":")
-        return cls(host, int(port))
+        """Raises ValueError for what is no address of a service."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or parts.hostname is None:
+            raise ValueError(f"{url} is no http or https address")
+        tls = parts.scheme == "https"
+        return cls(parts.hostname, parts.port or (443 if tls else 80), tls)
 
 
-def encode(method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> bytes:
+def encode(
+    method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", *, host: str = "bench"
+) -> bytes:
     """A request with the length of its body, on a connection that stays open."""
-    return head(method, path, [*headers, ("Content-Length", str(len(body)))]) + body
+    return head(method, path, [*headers, ("Content-Length", str(len(body)))], host=host) + body
 
 
-def head(method: str, path: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: bench", *(f"{name}: {value}" for name, value in headers)]
+def head(method: str, path: str, headers: Iterable[tuple[str, str]], *, host: str = "bench") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
@@ -61,12 +69,12 @@ def json_post(path: str, key: str, fields: Mapping[str, Any]) -> bytes:
     return encode("POST", path, headers, json.dumps(texts).encode())
 
 
-def form_post(path: str, key: str, fields: Mapping[str, Any]) -> bytes:
+def form_post(path: str, key: str, fields: Mapping[str, Any], *, host: str = "bench") -> bytes:
     """bytes among the fields go as files."""
     boundary = secrets.token_hex(16)
     body = form(boundary, fields)
     headers = [("x-api-key", key), ("Content-Type", f"multipart/form-data; boundary={boundary}")]
-    return encode("POST", path, headers, body)
+    return encode("POST", path, headers, body, host=host)
 
 
 def form(boundary: str, fields: Mapping[str, Any]) -> bytes:
@@ -116,7 +124,9 @@ class Connection(asyncio.Protocol):
     async def open(self) -> None:
         if self._transport is None or self._transport.is_closing():
             loop = asyncio.get_running_loop()
-            transport, _ = await loop.create_connection(lambda: self, self._address.host, self._address.port)
+            transport, _ = await loop.create_connection(
+                lambda: self, self._address.host, self._address.port, ssl=self._address.tls or None
+            )
             self._transport = transport
 
     async def send_and_leave(self, data: bytes) -> None:

@@ -5,10 +5,24 @@ import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bench.client import NO_ANSWER, Address, Answer, Connection
-from bench.known import Known
 from bench.report import Report, percentile
+
+
+class Question(Protocol):
+    """A good request: bench.known has them with their answers."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def request(self) -> bytes:
+        """As it is sent."""
+
+    def wrong(self, answer: Answer) -> bool:
+        """Whether a 200 says something else than it should."""
 
 
 @dataclass
@@ -22,7 +36,7 @@ class Tally:
     wrong: list[str] = field(default_factory=list)  # names of good requests answered wrong
     longest_s: float = 0.0
 
-    def add(self, answer: Answer, known: Known, *, within: bool) -> None:
+    def add(self, answer: Answer, known: Question, *, within: bool) -> None:
         self.statuses[answer.status] += 1
         self.seconds.setdefault(answer.status, []).append(answer.seconds)
         self.longest_s = max(self.longest_s, answer.seconds)
@@ -53,7 +67,7 @@ class Tally:
 
 
 async def closed_loop(
-    address: Address, known: Sequence[Known], *, clients: int, seconds: float, patient: bool = True
+    address: Address, known: Sequence[Question], *, clients: int, seconds: float, patient: bool = True
 ) -> Tally:
     """Each client asks again as soon as it is answered; a patient one waits after a 429 as it is told to."""
     tally = Tally(lasted_s=seconds)
@@ -77,7 +91,7 @@ async def closed_loop(
     return tally
 
 
-async def open_loop(address: Address, known: Sequence[Known], *, rate: float, seconds: float) -> Tally:
+async def open_loop(address: Address, known: Sequence[Question], *, rate: float, seconds: float) -> Tally:
     """Arrivals at fixed times, as of many clients that know nothing of each other."""
     tally = Tally(lasted_s=seconds)
     idle: list[Connection] = []
@@ -97,7 +111,7 @@ async def open_loop(address: Address, known: Sequence[Known], *, rate: float, se
     return tally
 
 
-async def burst(address: Address, known: Sequence[Known], count: int) -> Tally:
+async def burst(address: Address, known: Sequence[Question], count: int) -> Tally:
     """All at once, each on a connection of its own that is open already."""
     connections = [Connection(address) for _ in range(count)]
     for connection in connections:

@@ -15,11 +15,15 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from api import settings
 from api.settings import Settings
-from cli.local import MOST_FACES, Prepared, local_pipeline
+from cli.detect import POINTS, told
+from cli.drawing import drawn
+from cli.local import Prepared, local_pipeline
+from cli.options import MOST_FACES
+from cli.table import print_table
 from evaluation.run import Photo
 from faces import image
 from faces.detection import Face, Order
@@ -34,9 +38,6 @@ from threads import Threads
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
-
-BOX, POINT = (0, 230, 118), (255, 214, 0)
-POINTS = ("LEFT EYE", "RIGHT EYE", "NOSE", "LEFT MOUTH", "RIGHT MOUTH")
 
 
 @dataclass
@@ -99,11 +100,11 @@ class _Trial:
         click.echo(f"{photo.path}: {picture.width} x {picture.height} pixels: {count} in {taken_ms:.0f} ms")
         if faces:
             rows: list[tuple[str, ...]] = [("", "CONFIDENCE", "LEFT", "TOP", "RIGHT", "BOTTOM", *POINTS)]
-            rows += [(str(number), *_told(face)) for number, face in enumerate(faces, 1)]
-            _print_table(rows)
+            rows += [(str(number), *told(face)) for number, face in enumerate(faces, 1)]
+            print_table(rows, indent=2)
         for line in self._doubts(faces):
             click.echo(f"  {line}")
-        return _drawn(picture, faces)
+        return drawn(picture, faces)
 
     def embed(self, photos: Sequence[Photo]) -> list[Image.Image]:
         """Prints what becomes of the largest face of each photo, and how alike they are. The crops."""
@@ -136,7 +137,7 @@ class _Trial:
         for (one, first), (other, second) in itertools.combinations(found, 2):
             cosine = cosine_similarity(first, second)
             rows.append((str(one.path), str(other.path), f"{cosine:.4f}", f"{mapping.score(cosine):.4f}"))
-        _print_table(rows)
+        print_table(rows, indent=2)
         click.echo(f"  one person from a cosine of {mapping.cosine} on, where the score is 0.5")
 
     def _run(self, photo: Photo, work: Coroutine[Any, Any, T]) -> tuple[T, float]:
@@ -182,11 +183,6 @@ class _Trial:
         return lambda rows: asyncio.run(engine.run(rows))
 
 
-def _told(face: Face) -> tuple[str, ...]:
-    box = (f"{side:.0f}" for side in (face.left, face.top, face.right, face.bottom))
-    return f"{face.confidence:.3f}", *box, *(f"{x:.0f},{y:.0f}" for x, y in face.landmarks)
-
-
 def _points_inside(face: Face) -> bool:
     """Within the box, or a quarter of its sides beside it."""
     across, down = (face.right - face.left) / 4, (face.bottom - face.top) / 4
@@ -194,25 +190,6 @@ def _points_inside(face: Face) -> bool:
     return bool(
         ((x > face.left - across) & (x < face.right + across) & (y > face.top - down) & (y < face.bottom + down)).all()
     )
-
-
-def _drawn(picture: Image.Image, faces: Sequence[Face]) -> Image.Image:
-    draw = ImageDraw.Draw(picture)
-    thick = max(1, max(picture.size) // 300)
-    font = ImageFont.load_default(8 * thick)
-    for face in faces:
-        draw.rectangle((face.left, face.top, face.right, face.bottom), outline=BOX, width=thick)
-        label = f"{face.confidence:.2f}"
-        draw.text((face.left, face.top - thick), label, BOX, font, "lb", stroke_width=thick, stroke_fill="black")
-        for x, y in face.landmarks.tolist():
-            draw.ellipse((x - thick, y - thick, x + thick, y + thick), fill=POINT)
-    return picture
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _write(pictures: Sequence[Image.Image], target: Path) -> None:

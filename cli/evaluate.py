@@ -168,7 +168,7 @@ def _evaluate_pairs(task: Task, listed: Path) -> None:
 
 
 def _evaluate_boxes(task: Task, listed: Path) -> None:
-    from cli.local import MOST_FACES
+    from cli.options import MOST_FACES
     from evaluation import drawing
     from evaluation.boxes import read_boxes
     from evaluation.journal import Answer

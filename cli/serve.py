@@ -31,10 +31,15 @@ def serve(host: str, port: int) -> None:
     _check_port(host, port)
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-    told = [f"facebento is ready on {url}, its API is described on {url}/docs"]
+    told = [f"facebento is ready. Open {url}/ in a browser, and enter the key there."]
     if made:
         told.append(f"API key, made just now and kept in {HOME / '.env'}: {made}")
-    told.append(f"Try it:\n  {_first_request(url)}")
+    elif _is_kept_in(HOME / ".env"):
+        told.append(f"API key: {HOME / '.env'} has it, as {KEY_VARIABLE}")
+    else:
+        told.append(f"API key: one of those that {KEY_VARIABLE} and {KEY_VARIABLE}_FILE set")
+    told.append(f"Or try it here:\n  {_first_request(url)}")
+    told.append(f"The API is described on {url}/docs")
     sys.stdout.flush()
     _when_ready(f"{url}/readyz", "\n" + "\n".join(told) + "\n")
     command = [sys.executable, "-m", "bentoml", "serve", "service:FaceService", "--host", host, "--port", str(port)]
@@ -72,12 +77,15 @@ def _first_request(url: str) -> str:
     The key is read from .env as the line runs, so that it stands neither here nor in the shell's history.
     """
     file = HOME / ".env"
-    key = "YOUR-KEY"
+    key = f"$(sed -n s/^{KEY_VARIABLE}=//p {shlex.quote(str(file))})" if _is_kept_in(file) else "YOUR-KEY"
+    return f'curl -s -H "x-api-key: {key}" -F image=@{shlex.quote(str(PICTURE))} {url}/v1/file/detect'
+
+
+def _is_kept_in(file: Path) -> bool:
+    """Whether the file sets one key, and that counts."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     values = [line.removeprefix(f"{KEY_VARIABLE}=") for line in lines if line.startswith(f"{KEY_VARIABLE}=")]
-    if len(values) == 1 and settings.load().keys().find(values[0].encode()):
-        key = f"$(sed -n s/^{KEY_VARIABLE}=//p {shlex.quote(str(file))})"
-    return f'curl -s -H "x-api-key: {key}" -F image=@{shlex.quote(str(PICTURE))} {url}/v1/file/detect'
+    return len(values) == 1 and settings.load().keys().find(values[0].encode()) is not None
 
 
 def _when_ready(probe: str, text: str) -> None:

@@ -14,8 +14,8 @@ UNKNOWN = "/unknown"  # stands for every path that a runner does not serve
 class AppFactory(ServiceAppFactory):
     """Makes the app as BentoML does, but for OpenTelemetry's middleware.
 
-    It makes a span of each request and of each piece of a body and of an answer, whether anybody collects them or not,
-    and nobody does: there is no exporter. An upload of 10 MB is hundreds of pieces.
+    It makes a span of each request and of each piece of a body and of an answer, whether anybody collects them or not.
+    An upload of 10 MB is hundreds of pieces. The spans that are worth sending are made by tracing.py.
     """
 
     @property

@@ -29,6 +29,7 @@ from runners.sockets import unix_sockets
 from runners.stopping import leave_last
 from runners.wire import NoInput, rows_of
 from threads import Threads
+from tracing import Spans
 
 log = logging.getLogger("facebento.runners")
 
@@ -45,6 +46,7 @@ class RunnerOptions:
     gpu_engine: GpuEngine = "cuda"
     # What a runner that is on a CPU, and in a process with others, shares with them; it has its own where None.
     compute: Threads | None = None
+    spans: Spans | None = None  # where traces are collected
 
     def batching(self, name: str, stored: StoredModel) -> dict[str, Any]:
         """For @bentoml.api, of the method of that name, which takes uint8 [n, size, size, 3]."""
@@ -96,12 +98,15 @@ def _engines(stored: StoredModel) -> Path:
 class Runner:
     """A model, loaded, verified and warmed up: BentoML reports the service ready after this."""
 
+    spans: Spans | None = None
+
     def __init__(self, stored: StoredModel, options: RunnerOptions) -> None:
         return_freed_memory()
         graph = stored.read()
         self._tag = stored.tag
         self._name = stored.description.role
-        if bentoml.server_context.service_type == "service":  # in a process of its own
+        self._alone = bentoml.server_context.service_type == "service"  # in a process of its own
+        if self._alone:
             exposition.begin(self._name)
             own = unix_sockets().get(bentoml.server_context.service_name or "")
             leave_last(NAMES, socket=own, at_most_s=options.deadline_s)
@@ -121,7 +126,21 @@ class Runner:
         if placement.device != "cpu":
             gpu.watch(placement.device)
         log.info("%s runs on %s by %s in %s", stored.tag, placement.device, placement.provider, placement.precision)
+        # For spans.
+        self.facts = {
+            "facebento.model": stored.tag,
+            "facebento.device": placement.device,
+            "facebento.provider": placement.provider,
+            "facebento.precision": placement.precision,
+        }
+        if self._alone and self.spans:
+            self.spans.start(stored.description.role)
         keep_what_is_there()
+
+    @bentoml.on_shutdown
+    async def leave(self) -> None:
+        if self._alone and self.spans:
+            self.spans.stop()
 
     @property
     def lost(self) -> bool:

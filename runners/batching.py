@@ -1,10 +1,12 @@
 """BentoML's adaptive batching, without its wait, and without the work that nobody waits for."""
 
 import asyncio
+import contextvars
 import itertools
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,6 +19,7 @@ from runners import metrics
 from runners.app import AppFactory, KnownPaths
 from runners.calls import Calls
 from runners.direct import Answers, Direct, Method, Rows
+from runners.tracing import Call, Traced, batch, current, ran
 
 log = logging.getLogger("facebento.runners")
 
@@ -37,6 +40,12 @@ class Places(NonBlockSema):
 
     def release(self) -> None:
         self._free.release()
+
+
+class QueuedJob(Job[Any, Any]):
+    """Rows that wait for a batch, and the call whose they are, where it is traced."""
+
+    call: Call | None = None
 
 
 class PromptDispatcher(CorkDispatcher[Any, Any]):
@@ -80,11 +89,18 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
                     jobs = self._get_inputs()
                 except Exception:
                     log.exception("no batch could be made")
-            self._loop.create_task(self.outbound_call(tuple(jobs), training=True))
+            self._loop.create_task(self.outbound_call(tuple(jobs), training=True), context=_context(jobs))
 
     async def inbound_call(self, data: Any) -> Any:
-        metrics.queue().waits(self._runner, len(self._queue) + 1)
-        return await super().inbound_call(data)
+        job = QueuedJob(time.time(), data, self._loop.create_future())
+        job.call = current.get()
+        if job.call is not None:
+            job.call.queued = time.perf_counter()
+        self._queue.append(job)
+        metrics.queue().waits(self._runner, len(self._queue))
+        async with self._wake_event:
+            self._wake_event.notify_all()
+        return await job.future
 
     def _get_inputs(self, num_batches: int | None = None) -> Sequence[Job[Any, Any]]:
         jobs = self._taken(num_batches)
@@ -110,9 +126,19 @@ class PromptDispatcher(CorkDispatcher[Any, Any]):
 
     def split_job(self, job: Job[Any, Any], split_indexes: list[int]) -> tuple[Job[Any, Any], Job[Any, Any]]:
         first, second = super().split_job(job, split_indexes)
+        if isinstance(job, QueuedJob) and isinstance(first, QueuedJob) and isinstance(second, QueuedJob):
+            first.call = second.call = job.call
         # The half that is left in the queue ends with the whole.
         job.future.add_done_callback(lambda _: second.future.cancel())
         return first, second
+
+
+def _context(jobs: Sequence[Job[Any, Any]]) -> contextvars.Context:
+    """For the run of a batch: with the calls that are in it, each once."""
+    context = contextvars.copy_context()
+    calls = dict.fromkeys(job.call for job in jobs if isinstance(job, QueuedJob) and job.call is not None)
+    context.run(batch.set, tuple(calls))
+    return context
 
 
 class RunnerAppFactory(AppFactory):
@@ -125,6 +151,9 @@ class RunnerAppFactory(AppFactory):
             for name, method in self.service.apis.items()
             if method.batchable
         }
+        if spans := getattr(self.service.inner, "spans", None):
+            names = {method.route: f"{self.service.name}/{name}" for name, method in self.service.apis.items()}
+            self.service.add_asgi_middleware(Traced, names={route: names[route] for route in methods}, spans=spans)
         self.service.add_asgi_middleware(Calls, routes=methods.keys())
         self.service.add_asgi_middleware(Direct, methods=methods)
 
@@ -137,8 +166,11 @@ class RunnerAppFactory(AppFactory):
         if self.enable_metrics:
             self._sizes(name).observe(len(calls))
         method = getattr(self._service_instance, name).local
-        answers: Answers = await method(calls[0] if len(calls) == 1 else np.concatenate(calls))
         ends = list(itertools.accumulate(map(len, calls)))
+        traced = batch.get()
+        sizes = len(calls), ends[-1]
+        with ran(traced, sizes, self._service_instance.facts) if traced else nullcontext():
+            answers: Answers = await method(calls[0] if len(calls) == 1 else np.concatenate(calls))
         return np.split(answers, ends[:-1])
 
     def _sizes(self, name: str) -> Any:

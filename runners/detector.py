@@ -17,6 +17,7 @@ def detector_runner(stored: StoredModel, options: RunnerOptions) -> Any:
     class Detector(Runner):
         model = Reference(stored.tag)
         check = before_start(stored, options)
+        spans = options.spans
 
         def __init__(self) -> None:
             super().__init__(stored, options)

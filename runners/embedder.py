@@ -17,6 +17,7 @@ def embedder_runner(stored: StoredModel, options: RunnerOptions) -> Any:
     class Embedder(Runner):
         model = Reference(stored.tag)
         check = before_start(stored, options)
+        spans = options.spans
 
         def __init__(self) -> None:
             super().__init__(stored, options)

@@ -36,6 +36,23 @@ def version() -> str:
     return str(ort.__version__)
 
 
+def providers() -> list[str]:
+    """What the onnxruntime that is installed was built with, whether this machine has it or not."""
+    return [str(name) for name in ort.get_available_providers()]
+
+
+def cuda_libraries() -> bool:
+    """Whether those of CUDA and cuDNN can be loaded, from the packages that are installed or from the system."""
+    ort.preload_dlls()
+    major = ort.cuda_version.partition(".")[0]
+    try:
+        for library in (f"libcudart.so.{major}", f"libcublas.so.{major}", "libcudnn.so.9"):
+            ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
 def cuda_devices() -> int:
     """How many CUDA devices the host's driver offers; 0 without a driver. Asks the driver, not onnxruntime, whose
     list of providers names what it was built with.

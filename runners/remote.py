@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from runners.shared import Arena, open_arena
 from runners.wire import ROWS, SHAPE, SHARED_ROWS, read_answers, write_rows
+from tracing import carried
 
 log = logging.getLogger("facebento.runners")
 
@@ -90,7 +91,7 @@ class RemoteRunner:
     async def _post(self, method: str, media_type: str, body: bytes | memoryview) -> "_Told":
         # aiohttp warns of a large body, which is to go in pieces.
         data = body if len(body) <= PIECE_BYTES else _pieces(memoryview(body))
-        headers = {"content-type": media_type, "content-length": str(len(body))}
+        headers = {"content-type": media_type, "content-length": str(len(body)), **carried()}
         async with self._calls.post(f"{self._url}/{method}/{self._version}", data=data, headers=headers) as response:
             return _Told(response.status, response.headers.get(SHAPE, ""), await response.read())
 

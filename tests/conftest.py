@@ -46,8 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item._id = item.id.with_params(item.operation_label)
     if len({item.nodeid for item in items}) < len(items):
         raise pytest.UsageError("two tests have one id, and xdist would run only one of them")
-    # What takes long begins first.
-    items.sort(key=lambda item: PROCESSES.index(process(item.nodeid)))
+    # What takes long begins first, and the servers that tests share are stopped last.
+    items.sort(key=lambda item: (PROCESSES.index(process(item.nodeid)), item.nodeid.startswith(LAST)))
 
 
 # Tests of these start, stop and break servers of their own, and have no use for the one that the others of e2e share.
@@ -55,8 +55,9 @@ OWN_SERVERS = (
     "tests/deploy/test_chart_split.py",
     "tests/e2e/test_faults.py",
     "tests/e2e/test_keys.py",
+    "tests/e2e/test_other_models.py",
 )
-
+LAST = "tests/e2e/test_stopping.py"
 
 PROCESSES = ("own servers", "shared server", None)
 

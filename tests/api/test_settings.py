@@ -72,7 +72,7 @@ def test_threads_follow_the_cores_and_the_limit_of_the_container(
     cores: int, quota: float, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    monkeypatch.setattr(settings, "query_cgroup_cpu_count", lambda: quota)
+    monkeypatch.setattr("api.values.query_cgroup_cpu_count", lambda: quota)
     read = settings.load()
     assert (read.threads, read.decode_threads) == (threads, threads)
 
@@ -80,7 +80,7 @@ def test_threads_follow_the_cores_and_the_limit_of_the_container(
 def test_threads_where_the_system_does_not_tell_which_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
-    monkeypatch.setattr(settings, "query_cgroup_cpu_count", lambda: 8.0)
+    monkeypatch.setattr("api.values.query_cgroup_cpu_count", lambda: 8.0)
     assert settings.load().threads == 6
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert settings.load().threads == 1

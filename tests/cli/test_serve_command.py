@@ -78,6 +78,9 @@ def test_it_makes_no_key_where_there_is_one(home: Path, monkeypatch: pytest.Monk
     assert isinstance(result.exception, Exec)
     assert "made just now" not in result.output
     assert "mine" not in result.output
+    # But whoever looks for it is told where it is.
+    told = f"{home / '.env'} has it" if where == ".env" else "one of those that FACEBENTO_API_KEYS and"
+    assert f"API key: {told}" in result.output
     # Only a key that stands in .env can be read from there by the line to paste.
     assert ("YOUR-KEY" in result.output) == (where != ".env")
 
@@ -87,6 +90,12 @@ def test_it_turns_into_bentoml_serve(home: Path) -> None:
     result = run("--host", "127.0.0.1", "--port", port)
     assert str(result.exception) == f"-m bentoml serve service:FaceService --host 127.0.0.1 --port {port}"
     assert f"http://127.0.0.1:{port}/readyz" in result.output
+    # The first thing told is the page's address.
+    assert (
+        result.output.partition("/readyz")[2]
+        .split("\n")[1]
+        .startswith(f"facebento is ready. Open http://127.0.0.1:{port}/ in a browser")
+    )
     assert Path.cwd() == home
 
 

@@ -74,7 +74,7 @@ class Helm:
         if what not in self._rendered:
             done = self._template(values, example)
             assert done.returncode == 0, done.stderr
-            self._rendered[what] = json.dumps(list(yaml.safe_load_all(done.stdout)))
+            self._rendered[what] = json.dumps(list(yaml.load_all(done.stdout, yaml.CSafeLoader)))
         return Rendered(filter(None, json.loads(self._rendered[what])))
 
     def refusal(self, values: Mapping[str, Any], *, example: str | None = None) -> str:

@@ -1,11 +1,13 @@
-"""The one server that most of these tests talk to, and the one bento."""
+"""The one server that most of these tests talk to, the one bento, and the one browser."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from selenium.webdriver import Chrome
 
+from tests.e2e import browsing
 from tests.e2e.bentos import Clone, Ended, make_clone
 from tests.e2e.running import NewServer, Server, make_server
 from tests.repository import git
@@ -19,8 +21,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def batching_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One whose runners are processes of their own, as on a GPU."""
-    settings = {"FACEBENTO_DEADLINE_S": "150", "FACEBENTO_PLACEMENT": "processes"}
+    """One whose runners are processes of their own, as on a GPU, and that has two for the API."""
+    settings = {"FACEBENTO_DEADLINE_S": "150", "FACEBENTO_PLACEMENT": "processes", "FACEBENTO_WORKERS": "2"}
     yield from running(make_server(tmp_path_factory.mktemp("batching"), settings))
 
 
@@ -91,3 +93,17 @@ def bento_of_another_clone(built: Built) -> Path:
 def build(built: Built) -> Ended:
     """The command that built the bento."""
     return built.build
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chrome]:
+    with browsing.browser() as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(browser: Chrome, server: Server) -> Iterator[browsing.Page]:
+    """The page, newly opened and without a key. A test that leaves an error in the browser's console fails."""
+    opened = browsing.Page(browser, server)
+    yield opened
+    opened.leave()

@@ -82,12 +82,20 @@ class Server:
                     return
             time.sleep(0.05)
 
-    def worker(self, name: str) -> psutil.Process:
-        """The process that serves the BentoML service of that name. Raises LookupError where there is none."""
+    def workers(self) -> list[tuple[str, psutil.Process]]:
+        """The processes that serve a BentoML service, each with its name."""
         assert self.process is not None
+        found = []
         for process in psutil.Process(self.process.pid).children():
             words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
-            if "--service-name" in words and words[words.index("--service-name") + 1] == name:
+            if "--service-name" in words:
+                found.append((words[words.index("--service-name") + 1], process))
+        return found
+
+    def worker(self, name: str) -> psutil.Process:
+        """A process that serves the BentoML service of that name. Raises LookupError where there is none."""
+        for found, process in self.workers():
+            if found == name:
                 return process
         raise LookupError(name)
 

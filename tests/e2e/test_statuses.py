@@ -68,7 +68,7 @@ def test_no_way_of_writing_a_path_gets_past_the_key(server: Server, ending: str)
         ("GET", "/v1/nothing", 404, None),
         ("POST", "/v1/nothing", 404, None),
         ("POST", "/v1/detect/", 404, None),
-        ("GET", "/", 404, None),
+        ("GET", "/index.html", 404, None),
         ("GET", "/v1/info/model/nothing", 404, None),
     ],
 )

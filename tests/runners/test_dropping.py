@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import aiohttp
 import bentoml
@@ -52,6 +52,9 @@ class Gated:
         # BentoML registers its metrics once in a process.
         @bentoml.service(name="gated", metrics={"enabled": False}, **options.service)
         class Service:
+            spans = options.spans
+            facts: ClassVar = {"facebento.model": "a-model:1", "facebento.device": "cpu"}
+
             @bentoml.api(input_spec=NoInput)  # type: ignore[untyped-decorator]
             async def placement(_) -> dict[str, str]:  # noqa: N805
                 return PLACEMENT

@@ -5,14 +5,19 @@ import math
 import numpy as np
 import onnx
 import onnxruntime as ort
+import pytest
 
 from bench.speed import resnet50
 from models.check import patterns
 from models.half import drift, halve
 
 
-def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors() -> None:
-    graph = resnet50.graph()
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    return resnet50.graph()
+
+
+def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors(graph: bytes) -> None:
     model = onnx.load_from_string(graph)
     sizes = {weight.name: list(weight.dims) for weight in model.graph.initializer}
     for weight in model.graph.initializer:
@@ -35,8 +40,7 @@ def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors() -> None:
     assert abs(np.linalg.norm(answers) - 1) < 1e-4
 
 
-def test_it_bears_to_be_halved() -> None:
-    graph = resnet50.graph()
+def test_it_bears_to_be_halved(graph: bytes) -> None:
     faces = patterns(1, resnet50.SIDE)
     whole, half = (
         ort.InferenceSession(each, providers=["CPUExecutionProvider"]).run(None, {"pixels": faces})[0]

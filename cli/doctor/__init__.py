@@ -1,0 +1,1 @@
+"""`facebento doctor`: looks at everything that the service needs, and says what to do about what is amiss."""

@@ -1,0 +1,64 @@
+"""Images as pictures of Pillow, which is needed for arrays and for drawing only."""
+
+import io
+from typing import TYPE_CHECKING
+
+from facebento_client import images
+
+try:
+    from PIL import Image, ImageOps
+except ImportError as error:
+    raise ImportError(images.NEEDS_PILLOW) from error
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# What PNG keeps as it is; another mode becomes RGB.
+_PNG_MODES = frozenset(("1", "L", "LA", "I;16", "P", "RGB", "RGBA"))
+
+
+def picture(source: images.ImageSource) -> Image.Image:
+    """The picture as a person sees it, RGB, and a new one: what a result's coordinates are coordinates in.
+
+    Transparency is laid over white, and of 16 bits the higher 8 are kept, as the service does. Raises what images.read
+    does, and PIL.UnidentifiedImageError.
+    """
+    if images.is_array(source):
+        return from_array(source).convert("RGB")
+    if images.is_picture(source):
+        return _rgb(upright(source))
+    with Image.open(io.BytesIO(images.read(source))) as image:
+        return _rgb(upright(image))
+
+
+def from_array(array: "NDArray[np.uint8]") -> Image.Image:
+    """Of uint8 [height, width, 3] RGB, or [height, width] grey. Raises ValueError."""
+    if array.dtype != "uint8":
+        raise ValueError(f"The array holds {array.dtype}. Give uint8, 0 to 255.")
+    if not (array.size and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3))):
+        raise ValueError(f"The array has the shape {array.shape}. Give [height, width, 3] in RGB, or [height, width].")
+    return Image.fromarray(array)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A copy with the EXIF orientation applied."""
+    return ImageOps.exif_transpose(image)
+
+
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    kept = image if image.mode in _PNG_MODES else image.convert("RGB")
+    kept.save(file, "PNG", compress_level=1)  # the fastest, and hardly larger than the default
+    return file.getvalue()
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return image.point(lambda value: value / 256).convert("L").convert("RGB")
+    if image.has_transparency_data:
+        seen = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(seen, mask=seen.getchannel("A"))
+        return white
+    return image.convert("RGB")

@@ -1,0 +1,88 @@
+/** A photo from the camera, taken in a dialog that holds it for as long as it is open and no longer. */
+import { say } from "./words.js";
+
+const dialog = document.querySelector("#camera");
+const video = document.querySelector("#camera-video");
+const trouble = document.querySelector("#camera-trouble");
+const take = document.querySelector("#camera-take");
+const other = document.querySelector("#camera-other");
+
+const WORDS = {
+  NotAllowedError: "cameraRefused",
+  SecurityError: "cameraRefused",
+  NotFoundError: "cameraNone",
+  OverconstrainedError: "cameraNone",
+  NotReadableError: "cameraTaken",
+  AbortError: "cameraTaken",
+};
+
+let facing = "user";
+
+function stop() {
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  video.srcObject = null;
+}
+
+async function start() {
+  stop();
+  take.disabled = true;
+  trouble.hidden = true;
+  let stream;
+  try {
+    // Elsewhere than on https and on this machine itself a browser lets no page near the camera.
+    if (!isSecureContext || !navigator.mediaDevices) throw new DOMException("", "insecure");
+    stream = await navigator.mediaDevices.getUserMedia({
+      video: { facingMode: facing, width: { ideal: 1920 }, height: { ideal: 1080 } },
+    });
+    if (!dialog.open) {
+      // It was closed before the camera was there.
+      for (const track of stream.getTracks()) track.stop();
+      return;
+    }
+    video.srcObject = stream;
+    await video.play();
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    other.hidden = devices.filter(({ kind }) => kind === "videoinput").length < 2;
+    const [track] = stream.getVideoTracks();
+    video.classList.toggle("mirrored", (track.getSettings().facingMode ?? "user") === "user");
+    take.disabled = false;
+    take.focus();
+  } catch (error) {
+    if (!dialog.open) return;
+    stop();
+    trouble.textContent = say(WORDS[error.name] ?? "cameraInsecure");
+    trouble.hidden = false;
+  }
+}
+
+function frame() {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  return new Promise((done) => {
+    canvas.toBlob((blob) => done(new File([blob], "camera.jpg", { type: blob.type })), "image/jpeg", 0.95);
+  });
+}
+
+/** Answers the photo that is taken, as a File; undefined where none is. */
+export function photograph() {
+  return new Promise((done) => {
+    let taken;
+    take.onclick = async () => {
+      taken = await frame();
+      dialog.close();
+    };
+    dialog.onclose = () => {
+      stop();
+      done(taken);
+    };
+    dialog.showModal();
+    start();
+  });
+}
+
+document.querySelector("#camera-close").addEventListener("click", () => dialog.close());
+other.addEventListener("click", () => {
+  facing = facing === "user" ? "environment" : "user";
+  start();
+});
