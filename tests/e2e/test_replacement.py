@@ -1,5 +1,6 @@
 """API processes that are killed: they are replaced, and of the memory that they shared with runners nothing is left."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -48,6 +49,9 @@ def killed(server: Server, batching_server: Server) -> Killed:
 
 
 def test_what_a_killed_process_had_in_work_is_told_no_more(batching_server: Server, killed: Killed) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while killed.of_two.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)  # it has not ended yet
     told = HTTP.get(f"{batching_server.url}/metrics").text
     assert 'process="api"' in told
     assert f'pid="{killed.of_two.pid}"' not in told
