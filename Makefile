@@ -27,7 +27,7 @@ models: .venv/$(SERVE) ## pull the starter models, unless they are there
 	@.venv/bin/facebento models pull
 
 test: .venv/dev models ## all tests that this machine can run
-	@.venv/bin/pytest --numprocesses 2
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest --numprocesses 2
 
 test-image: export VARIANT = cpu
 test-image: .venv/dev models ## build and run the real image; needs podman, buildah and root

@@ -32,7 +32,8 @@ from models import store
 HTTP = httpx.Client(timeout=200, limits=httpx.Limits(max_keepalive_connections=0))
 
 PROJECT = Path(__file__).resolve().parents[2]
-NOT_COPIED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build")
+# Compiled modules come along, or each process of each server would compile them anew; but none that is being written.
+NOT_COPIED = shutil.ignore_patterns(".*", "*.egg-info", "*-pytest-*.pyc", "*.pyc.*", "build")
 
 
 @dataclass
@@ -143,7 +144,7 @@ def make_server(folder: Path, settings: dict[str, str]) -> Server:
 
 def environment(code: Path, home: Path) -> dict[str, str]:
     """For a command that is to know nothing of the caller's settings."""
-    ours = ("FACEBENTO_", "BENTOML_", "ORT_")
+    ours = ("FACEBENTO_", "BENTOML_", "ORT_", "PYTHONDONTWRITEBYTECODE")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return clean | {
         "PYTHONPATH": str(code),  # before the working copy under test

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import pytest
 
 from api.settings import Settings
 from models.catalog import catalog
 from runners.cuda import buckets
 from tests.models import originals
+from tests.models.sessions import session_of
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -35,7 +35,7 @@ def test_each_row_of_a_batch_equals_the_row_alone(model_id: str, original_models
     description = catalog()[model_id]
     graph, kind = originals.graph(description, original_models)
     originals.tell(description, kind)
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = session_of(graph)
     [taken] = session.get_inputs()
 
     def run(rows: Pixels) -> Floats:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,13 +14,14 @@ from models.catalog import catalog
 from models.half import drift, halve, only_around
 from models.prepare import CORE
 from tests.models import originals
+from tests.models.sessions import session_of
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 
 def answers(graph: bytes, rows: Pixels) -> Floats:
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = session_of(graph)
     found: Floats = session.run(None, {session.get_inputs()[0].name: rows})[0]
     return found
 

@@ -13,6 +13,7 @@ from faces.detection import Face, read_candidates, read_faces, suppress
 from faces.image import Picture, decode
 from models import store
 from models.catalog import describe
+from tests.models.sessions import session_of
 
 Pixels = npt.NDArray[np.uint8]
 DETECTOR = describe("centerface")
@@ -20,7 +21,7 @@ EMBEDDER = describe("dlib-resnet-v1")
 
 
 def session(model: str) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(store.find(model).path.read_bytes(), providers=["CPUExecutionProvider"])
+    return session_of(store.find(model).path.read_bytes())
 
 
 @pytest.fixture(scope="module")

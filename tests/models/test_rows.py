@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper, parser
 
@@ -16,6 +15,7 @@ from models.errors import BatchMismatchError, GraphMismatchError
 from models.prepare import prepare, prepared, read
 from models.single import check_one
 from tests.models import references, stand_ins
+from tests.models.sessions import session_of
 
 Fields = dict[str, Any]
 Floats = npt.NDArray[np.float32]
@@ -25,9 +25,7 @@ ROWS = 2
 
 
 def run(graph: bytes, names: Sequence[str] | None, rows: npt.NDArray[Any]) -> list[Floats]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # what is wrong with an export, it says at each run
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = session_of(graph)
     answers: list[Floats] = session.run(names, {session.get_inputs()[0].name: rows})
     return answers
 

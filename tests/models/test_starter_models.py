@@ -15,6 +15,7 @@ from faces.detection import read_candidates, read_faces, suppress
 from faces.image import Picture
 from models import store
 from models.catalog import describe
+from tests.models.sessions import session_of
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -23,12 +24,12 @@ Decode = Callable[[Floats, Floats, Floats, Floats], Floats]
 
 @pytest.fixture(scope="module")
 def detector() -> onnxruntime.InferenceSession:
-    return session(store.find("centerface").path.read_bytes())
+    return session_of(store.find("centerface").path.read_bytes())
 
 
 @pytest.fixture(scope="module")
 def embedder() -> onnxruntime.InferenceSession:
-    return session(store.find("dlib-resnet-v1").path.read_bytes())
+    return session_of(store.find("dlib-resnet-v1").path.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,6 @@ def astronaut_canvas(astronaut: Pixels) -> Pixels:
 @pytest.fixture(scope="module")
 def hopper_canvas(grace_hopper: Pixels) -> Pixels:
     return letterbox(whole(grace_hopper), 640)[0]
-
-
-def session(graph: bytes) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
 def whole(pixels: Pixels) -> Picture:
@@ -126,7 +123,7 @@ def network() -> onnxruntime.InferenceSession:
     """CenterFace without the decoding behind it."""
     prepared = onnx.load(store.find("centerface").path)
     heads = [f"network/{name}" for name in ("537", "538", "539", "540")]
-    return session(Extractor(prepared).extract_model(["canvases"], heads).SerializeToString())
+    return session_of(Extractor(prepared).extract_model(["canvases"], heads).SerializeToString())
 
 
 def suppressed(rows: Floats, iou_threshold: float) -> Floats:

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from bench.speed import resnet50
 from models.check import patterns
 from models.half import drift, halve
+from tests.models.sessions import session_of
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors(graph: bytes) ->
         if node.op_type == "Conv"
     ]
     assert 6.2e9 < sum(of_convolutions) < 6.4e9
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = session_of(graph)
     faces = np.random.default_rng(2).integers(0, 256, (1, 112, 112, 3), np.uint8)
     [answers] = session.run(None, {"pixels": faces})
     assert answers.shape == (1, 512)
@@ -42,8 +42,5 @@ def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors(graph: bytes) ->
 
 def test_it_bears_to_be_halved(graph: bytes) -> None:
     faces = patterns(1, resnet50.SIDE)
-    whole, half = (
-        ort.InferenceSession(each, providers=["CPUExecutionProvider"]).run(None, {"pixels": faces})[0]
-        for each in (graph, halve(graph))
-    )
+    whole, half = (session_of(each).run(None, {"pixels": faces})[0] for each in (graph, halve(graph)))
     assert drift(whole, half) == ""
