@@ -13,7 +13,7 @@ from bentoml._internal.server.metrics.prometheus import PrometheusClient
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest, values
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 log = getLogger("facebento.metrics")
@@ -31,8 +31,7 @@ def install() -> None:
     survive_a_full_disk()
     BentoMLContainer.metrics_client.set(Metrics())
     if values.ValueClass._multiprocess:  # noqa: SLF001  not so in the process that starts the others
-        # Of one before it that had the same number.
-        mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+        Processes().sweep()
 
 
 def begin(process: str) -> None:
@@ -64,6 +63,14 @@ class Processes(MultiProcessCollector, Collector):
 
     def __init__(self) -> None:
         super().__init__(None)  # type: ignore[no-untyped-call]
+
+    def sweep(self) -> None:
+        """Remove the gauges of those that have ended, of one that had this process's number among them. Before this
+        process has gauges.
+        """
+        for file in Path(self._path).glob("gauge_*.db"):
+            if not _counts(file) or file.stem.endswith(f"_{os.getpid()}"):
+                file.unlink(missing_ok=True)
 
     def collect(self) -> Iterator[Metric]:
         files = [file for file in Path(self._path).glob("*.db") if _counts(file)]

@@ -55,14 +55,18 @@ try:
 finally:
     os.kill(child, signal.SIGKILL)
 os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note of it
-print(json.dumps([first, told()]))
+second = told()
+exposition.install()  # as the process that takes the place of the child does it
+print(json.dumps([first, second, [each.name.replace(f"_{{child}}.", "_child.") for each in folder.iterdir()]]))
 os.waitpid(child, 0)
 """
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
-    """The lines of /metrics before one of two processes was killed, and right after that."""
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """The lines of /metrics before one of two processes was killed, those right after that, and the files when another
+    has begun.
+    """
     folder = tmp_path_factory.mktemp("metrics")
     ended = subprocess.run(
         [sys.executable, "-c", KILLING.format(root=str(ROOT), folder=str(folder))],
@@ -72,19 +76,23 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    before, after = json.loads(ended.stdout)
-    return before, after
+    found: list[list[str]] = json.loads(ended.stdout)
+    return found
 
 
-def test_gauges_and_counts_are_those_of_all_processes(told: tuple[list[str], list[str]]) -> None:
+def test_gauges_and_counts_are_those_of_all_processes(told: list[list[str]]) -> None:
     assert {"working 5.0", "ended_total 6.0"} <= set(told[0])
 
 
 def test_what_a_killed_process_had_in_work_is_no_longer_told_and_what_it_did_is(
-    told: tuple[list[str], list[str]],
+    told: list[list[str]],
 ) -> None:
     assert {"working 2.0", "ended_total 6.0"} <= set(told[1])
     assert 'facebento_process_starts_total{process="detector"} 1.0' in told[1]
+
+
+def test_the_next_process_removes_the_gauges_of_the_killed_one_and_keeps_its_counts(told: list[list[str]]) -> None:
+    assert [file for file in told[2] if "_child" in file] == ["counter_child.db"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +104,7 @@ def test_what_a_killed_process_had_in_work_is_no_longer_told_and_what_it_did_is(
         "facebento_process_open_fds",
     ],
 )
-def test_each_process_that_lives_is_told_with_what_it_uses(told: tuple[list[str], list[str]], name: str) -> None:
+def test_each_process_that_lives_is_told_with_what_it_uses(told: list[list[str]], name: str) -> None:
     def processes(lines: list[str]) -> list[str]:
         found = [re.fullmatch(rf'{name}{{.*process="(\w+)".*}} (\S+)', line) for line in lines]
         return sorted(each[1] for each in found if each and float(each[2]) >= 0)

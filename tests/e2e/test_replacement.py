@@ -1,5 +1,6 @@
 """API processes that are killed: they are replaced, and of the memory that they shared with runners nothing is left."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -45,6 +46,15 @@ def killed(server: Server, batching_server: Server) -> Killed:
     for process in (killed.with_models, killed.of_two):
         process.kill()
     return killed
+
+
+def test_what_a_killed_process_had_in_work_is_told_no_more(batching_server: Server, killed: Killed) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while killed.of_two.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)  # it has not ended yet
+    told = HTTP.get(f"{batching_server.url}/metrics").text
+    assert 'process="api"' in told
+    assert f'pid="{killed.of_two.pid}"' not in told
 
 
 def test_memory_is_shared_by_two_api_processes_and_given_back_when_one_is_killed(
