@@ -124,7 +124,7 @@ def test_lists_tables_and_blocks_are_told_apart(pages: dict[Path, PageParser]) -
 
 
 def test_no_page_names_a_place_on_a_machine(pages: dict[Path, PageParser]) -> None:
-    place = re.compile(rf"{re.escape(str(ROOT))}|/(?:home|Users|root|work)/(?!me/)\w") # /home/me is nobody's
+    place = re.compile(rf"{re.escape(str(ROOT))}|/(?:home|Users|root|work)/(?!me/)\w")  # /home/me is nobody's
     assert not [(page.name, found[0]) for page in pages if (found := place.search(page.read_text(encoding="utf-8")))]
 
 
