@@ -51,16 +51,17 @@ def new_trace() -> tuple[str, dict[str, str]]:
     return trace, {"traceparent": f"00-{trace}-{CLIENT}-01"} | HOSTILE
 
 
-def whole(collector: CollectorServer, trace: str) -> list[Told]:
-    """All spans of a trace, in the order in which they began: the processes send theirs when they like."""
+def whole(collector: CollectorServer, trace: str, *, calls: int, requests: int = 1) -> list[Told]:
+    """All spans of a trace with that many requests and calls of runners, in the order in which they began.
+
+    Each process sends its own when it likes.
+    """
     end = time.monotonic() + 30
     with collector.came:
         while True:
             spans = sorted((span for span in collector.spans if span.trace == trace), key=lambda span: span.began)
-            ids = {span.id for span in spans} | {CLIENT}
-            calls = sum(span.name == "queue" and span.role != "api" for span in spans)
-            ended = sum(span.name in {"detector/detect", "embedder/embed"} for span in spans)
-            if spans and ended == calls and all(span.parent in ids for span in spans):
+            servers = [span.role == "api" for span in spans if span.kind == 2]
+            if sum(servers) == requests and len(servers) == requests + calls:
                 return spans
             assert time.monotonic() < end, spans
             collector.came.wait(1)
@@ -75,7 +76,7 @@ def test_one_trace_goes_from_the_client_to_the_batches(traced: Server, collector
     images = {"image1": PHOTO, "image2": PHOTO}
     response = traced.post("/v1/file/score", files=images, headers=headers | {"x-request-id": "mine"})
     assert response.status_code == 200
-    spans = whole(collector, trace)
+    spans = whole(collector, trace, calls=3)
     [request] = below(spans, CLIENT)
     assert (request.name, request.kind, request.role, request.failed) == ("POST /v1/file/score", 2, "api", False)
     assert request.attributes["facebento.request_id"] == "mine"
@@ -112,7 +113,7 @@ def test_one_trace_goes_from_the_client_to_the_batches(traced: Server, collector
 def test_the_page_names_every_span_and_attribute(traced: Server, collector: CollectorServer) -> None:
     trace, headers = new_trace()
     assert traced.post("/v1/file/detect", files={"image": b"no picture"}, headers=headers).status_code == 422
-    [request] = below(whole(collector, trace), CLIENT)
+    [request] = below(whole(collector, trace, calls=0), CLIENT)
     assert request.attributes["facebento.reason"] == "image_unsupported_format"
     described = set(re.findall(r"`([^`]+)`", "\n".join(TABLES)))
     for span in collector.spans:
@@ -133,9 +134,9 @@ def test_nothing_secret_and_nothing_that_a_client_writes_leaves(traced: Server, 
         HTTP.get(traced.url + path, headers=headers)
     last, headers = new_trace()
     traced.answer("/v1/file/detect", files={"image": PHOTO}, headers=headers)
-    whole(collector, last)
+    whole(collector, last, calls=1)
     # Only the two that were answered.
-    assert [span.name for span in whole(collector, trace) if span.parent == CLIENT] == [
+    assert [span.name for span in whole(collector, trace, calls=4, requests=2) if span.parent == CLIENT] == [
         "POST /v1/embeddings",
         "POST /v1/file/feature",
     ]
