@@ -111,19 +111,11 @@ CONCURRENCY_PER_THREAD = 8
 CONCURRENCY_ON_GPU = 128
 
 
-def concurrency() -> int:
-    """How many requests this process works on at a time: as many as keep the models busy, and hardly more."""
-    on_gpu = bentoml.get_current_service().on_gpu
-    usual = CONCURRENCY_ON_GPU if on_gpu else CONCURRENCY_PER_THREAD * configured.threads
-    wanted = configured.max_concurrency or usual
-    return _uneven_share(wanted)
-
-
 keys = KeyRing(configured.keys)
 app = create_app(info_api, faces_api, page_api)
 requests = Requests(deadline_s=configured.deadline_s)
 admission = Admission(
-    places=concurrency,
+    places=lambda: bentoml.get_current_service().concurrency,
     max_in_flight=_uneven_share(configured.max_in_flight),
     max_body_memory_bytes=configured.max_body_memory_bytes,
     # What waits any longer can hardly be done before its deadline.
@@ -269,6 +261,13 @@ class FaceService:
     def on_gpu(self) -> bool:
         """Whether a runner that is there runs on one."""
         return any(runner.present and runner.placement["device"] != "cpu" for runner in self.runners.values())
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests this process works on at a time: as many as keep the models busy, and hardly more."""
+        usual = CONCURRENCY_ON_GPU if self.on_gpu else CONCURRENCY_PER_THREAD * configured.threads
+        wanted: int = configured.max_concurrency or usual
+        return _uneven_share(wanted)
 
     @property
     def image_memory(self) -> ImageMemory:

@@ -71,9 +71,8 @@ class Admission:
         }
 
     @property
-    def bounds(self) -> dict[str, int]:
-        """How many requests may be worked on, and how many may be in flight."""
-        return {"working": self._places(), "in_flight": self._max_in_flight}
+    def max_in_flight(self) -> int:
+        return self._max_in_flight
 
     @property
     def body_bytes(self) -> tuple[int, int]:

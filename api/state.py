@@ -42,6 +42,9 @@ class Served(Protocol):
     def ready(self) -> bool: ...
 
     @property
+    def concurrency(self) -> int: ...  # requests that may be worked on
+
+    @property
     def image_memory(self) -> ImageMemory: ...
 
 
@@ -109,8 +112,8 @@ class State:
             self._runner_up.labels(name).set(runner.present)
         for state, count in self._admission.requests.items():
             self._requests.labels(state).set(count)
-        for bound, limit in self._admission.bounds.items():
-            self._requests_limit.labels(bound).set(limit)
+        self._requests_limit.labels("in_flight").set(self._admission.max_in_flight)
+        self._requests_limit.labels("working").set(self._served.concurrency)
         bodies, bodies_limit = self._admission.body_bytes
         images = self._served.image_memory
         self._memory.labels("bodies").set(bodies)

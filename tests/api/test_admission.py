@@ -282,6 +282,6 @@ def test_what_becomes_of_each_request_is_counted() -> None:
             with pytest.raises(TooManyRequestsError):
                 seat.hold(1001)
         assert counted[4:] == ["body_memory"]
-        assert hall.admission.bounds == {"working": 1, "in_flight": 3}
+        assert hall.admission.max_in_flight == 3
 
     run(scenario)

@@ -28,6 +28,7 @@ class Served:
     models: Sequence[StoredModel] = field(
         default_factory=lambda: [expected(describe(name)) for name in ("centerface", "dlib-resnet-v1")]
     )
+    concurrency: int = 2
     image_memory: ImageMemory = field(default_factory=lambda: ImageMemory(1000))
 
 
@@ -65,7 +66,7 @@ def test_what_is_in_flight_and_what_is_held(registry: CollectorRegistry, admissi
 
     asyncio.run(scenario())
     assert states(registry) == [1, 1, 1]
-    assert [value(registry, "requests_limit", bound=each) for each in ("working", "in_flight")] == [1, 5]
+    assert [value(registry, "requests_limit", bound=each) for each in ("working", "in_flight")] == [2, 5]
     assert [value(registry, "memory_held_bytes", of=each) for each in ("bodies", "images")] == [60, 400]
     assert [value(registry, "memory_limit_bytes", of=each) for each in ("bodies", "images")] == [100, 1000]
     state.tell()
