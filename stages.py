@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -64,8 +64,11 @@ def stage(name: str) -> Iterator[None]:
         return
     began = time.perf_counter()
     try:
-        with work.trace.during(name, began) if work.trace else nullcontext():
+        if work.trace is None:
             yield
+        else:
+            with work.trace.during(name, began):
+                yield
     finally:
         work.count(name, began)
 

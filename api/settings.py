@@ -192,8 +192,8 @@ class Settings(BaseSettings):
     traces: Annotated[str, AfterValidator(values.spans_url)] = Field(
         "",
         description="The OpenTelemetry collector that traces are sent to, by OTLP over HTTP: `http://collector:4318`, "
-        "to which `/v1/traces` is added unless the URL ends with it. Each request with a good key makes about ten "
-        "spans, less than a millisecond of work. Not set: none are made.",
+        "to which `/v1/traces` is added unless the URL ends with it. Each request with a good key makes ten to "
+        "thirty spans; ten take about a millisecond of CPU. Not set: none are made.",
     )
 
     @model_validator(mode="after")

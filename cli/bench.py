@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cli.speed import Measured
 
 CLIENTS: Final = (1, 4, 16)
+MUCH_OF_A_CORE: Final = 0.3
 KEY_VARIABLE: Final = "FACEBENTO_API_KEY"
 
 
@@ -32,6 +33,7 @@ class Figures:
     service: dict[str, Any]  # as /v1/info/server tells
     measured: "list[Measured]" = field(default_factory=list)
     stages_ms: dict[str, dict[str, float]] = field(default_factory=dict)  # by endpoint, of one client alone
+    others_cores: float = 0.0  # CPU seconds a second that other programs of the client's machine took meanwhile
 
 
 @click.command()
@@ -78,6 +80,7 @@ def bench(
 
     `make bench` takes a quarter of an hour and tells more: curves, and what the machine could do at best.
     """
+    from bench.usage import OthersMeter
     from cli.speed import Target, run, stages_ms
 
     contents = _contents(photos)
@@ -93,7 +96,7 @@ def bench(
         else:
             target = Target(url, key or _own_key(configured))
         figures = _figures(target)
-        begun = 0
+        begun, others = 0, OthersMeter()
         with _progress(3 * len(clients)) as began:
 
             def next_one(endpoint: str, count: int) -> None:
@@ -105,12 +108,13 @@ def bench(
                 figures.measured.append(measured)
                 if log is not None and measured.clients == 1:
                     figures.stages_ms[measured.endpoint] = stages_ms(log, begun)
+        figures.others_cores = round(others.cores(), 2)
     if as_json:
         from bench.report import finite
 
         click.echo(json.dumps(finite(asdict(figures)), indent=2))
     else:
-        _print(figures)
+        _print(figures, service_here=url is None)
     if any(each.errors for each in figures.measured):
         context.exit(1)
 
@@ -175,7 +179,7 @@ def _progress(total: int) -> "Iterator[Callable[[str, int], None]]":
         yield began
 
 
-def _print(figures: Figures) -> None:
+def _print(figures: Figures, *, service_here: bool) -> None:
     from cli.table import print_table
 
     service = figures.service
@@ -191,6 +195,10 @@ def _print(figures: Figures) -> None:
     click.echo()
     for line in _words(figures):
         click.echo(line)
+    if service_here and figures.others_cores > MUCH_OF_A_CORE:
+        click.echo(
+            f"\nOther programs took {figures.others_cores:.1f} cores meanwhile: measure again when they are quiet"
+        )
 
 
 def _words(figures: Figures) -> "Iterator[str]":

@@ -1,7 +1,8 @@
 """A hook of mkdocs: what lies elsewhere in the repository, and is on the site all the same.
 
-CHANGELOG.md and the chart's README.md are pages of it, and not copies. Where a page links to any other file of the
-repository, the site has a page with that file's text: the links work offline, and need no address of a repository.
+CHANGELOG.md and others are pages of it, and not copies. Where a page links to any other file of the repository, the
+site has a page with that file's text, and of a folder one with its files' names: the links work offline, and need no
+address of a repository.
 """
 
 import posixpath
@@ -38,10 +39,12 @@ def _targets(markdown: str, uri: str) -> Iterator[str]:
 
 
 def _shown(file: Path, path: str) -> str:
+    head = f"---\nhide: [navigation, toc]\nsearch: {{exclude: true}}\n---\n# {path}\n\n"
+    if file.is_dir():
+        return head + "".join(f"- `{each.name}`\n" for each in sorted(file.iterdir()) if each.name[0] not in "._")
     fence = "`" * 5
     text = file.read_text(encoding="utf-8").rstrip()
-    language = LANGUAGES.get(file.suffix, "text")
-    return f"---\nsearch: {{exclude: true}}\n---\n# {path}\n\n{fence}{language}\n{text}\n{fence}\n"
+    return f"{head}{fence}{LANGUAGES.get(file.suffix, 'text')}\n{text}\n{fence}\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -51,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page in list(files.documentation_pages()):
         for path in _targets(page.content_string, page.src_uri):
             uri = page_of(path)
-            if uri.startswith("source/") and (root / path).is_file() and files.get_file_from_path(uri) is None:
+            if uri.startswith("source/") and (root / path).exists() and files.get_file_from_path(uri) is None:
                 files.append(File.generated(config, uri, content=_shown(root / path, path)))
     return files
 

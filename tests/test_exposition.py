@@ -1,19 +1,113 @@
-"""Metrics on a disk that is full: in processes of their own, which a page without room would kill."""
+"""Metrics of several processes, of which some are killed; and on a disk that is full. In processes of their own."""
 
+import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
+import exposition
 from exposition import ReservedDict
 
 ROOT = Path(__file__).resolve().parents[1]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reserves room on Linux only")
+
+
+# A process that has something in work, until it is killed; and its parent, which reads what both tell. Before that, a
+# process that had the parent's number was killed.
+KILLING = """
+import json, os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from prometheus_client import Counter, Gauge
+import exposition
+folder = Path({folder!r})
+before = exposition.ReservedDict(str(folder / f"gauge_livesum_{{os.getpid()}}.db"))
+before.write_value('["working", "working", {{}}, "Working"]', 100.0, 0.0)
+before.close()
+exposition.install()
+working = Gauge("working", "Working", multiprocess_mode="livesum")
+ended = Counter("ended", "Ended")
+def told():
+    return exposition.Metrics().generate_latest().decode().splitlines()
+ready, begun = os.pipe()
+child = os.fork()
+if not child:
+    exposition.begin("detector")
+    working.set(3)
+    ended.inc(5)
+    os.write(begun, b"1")
+    signal.pause()
+os.read(ready, 1)
+try:
+    exposition.begin("api")
+    working.inc(2)
+    ended.inc()
+    (folder / "counter_1.db").touch()  # one that is just being made
+    first = told()
+finally:
+    os.kill(child, signal.SIGKILL)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note of it
+print(json.dumps([first, told()]))
+os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
+    """The lines of /metrics before one of two processes was killed, and right after that."""
+    folder = tmp_path_factory.mktemp("metrics")
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLING.format(root=str(ROOT), folder=str(folder))],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    before, after = json.loads(ended.stdout)
+    return before, after
+
+
+def test_gauges_and_counts_are_those_of_all_processes(told: tuple[list[str], list[str]]) -> None:
+    assert {"working 5.0", "ended_total 6.0"} <= set(told[0])
+
+
+def test_what_a_killed_process_had_in_work_is_no_longer_told_and_what_it_did_is(
+    told: tuple[list[str], list[str]],
+) -> None:
+    assert {"working 2.0", "ended_total 6.0"} <= set(told[1])
+    assert 'facebento_process_starts_total{process="detector"} 1.0' in told[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "facebento_process_start_time_seconds",
+        "facebento_process_resident_memory_bytes",
+        "facebento_process_cpu_seconds_total",
+        "facebento_process_open_fds",
+    ],
+)
+def test_each_process_that_lives_is_told_with_what_it_uses(told: tuple[list[str], list[str]], name: str) -> None:
+    def processes(lines: list[str]) -> list[str]:
+        found = [re.fullmatch(rf'{name}{{.*process="(\w+)".*}} (\S+)', line) for line in lines]
+        return sorted(each[1] for each in found if each and float(each[2]) >= 0)
+
+    assert processes(told[0]) == ["api", "detector"]
+    assert processes(told[1]) == ["api"]
+
+
+def test_a_process_that_took_the_number_of_one_that_ended_is_another() -> None:
+    assert exposition._lives(os.getpid(), time.time())
+    assert not exposition._lives(os.getpid(), time.time() - 1e6)
 
 
 @pytest.fixture

@@ -263,3 +263,25 @@ def test_a_seat_that_never_worked_takes_no_place_with_it() -> None:
             assert admission._in_work == 1
 
     asyncio.run(scenario())
+
+
+def test_what_becomes_of_each_request_is_counted() -> None:
+    async def scenario(loop: Loop) -> None:
+        counted: list[str] = []
+        hall = Hall(places=1, max_in_flight=3)
+        hall.admission._count = counted.append
+        hall.arrive(1, 2, 3, 4)
+        await loop.sleep(0.1)
+        assert hall.admission.requests == {"receiving": 0, "waiting": 2, "working": 1}
+        hall.end(1)
+        await loop.sleep(30)
+        assert counted == ["admitted", "in_flight", "admitted", "places"]
+        assert hall.admission.requests == {"receiving": 0, "waiting": 0, "working": 1}
+        with hall.admission.enter() as seat:
+            assert hall.admission.requests["receiving"] == 1
+            with pytest.raises(TooManyRequestsError):
+                seat.hold(1001)
+        assert counted[4:] == ["body_memory"]
+        assert hall.admission.bounds == {"working": 1, "in_flight": 3}
+
+    run(scenario)

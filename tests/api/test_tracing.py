@@ -26,14 +26,14 @@ from tests.spans import CLIENT_SPAN, CLIENT_TRACE, TRACEPARENT, KeptSpans, own, 
 
 KEY = (b"x-api-key", b"secret")
 PARENT = (b"traceparent", TRACEPARENT.encode())
-REQUESTS = Requests()
+REQUESTS = Requests(deadline_s=30)
 
 
 async def answering(_: Scope, receive: Receive, send: Send) -> None:
     while (await receive()).get("more_body"):
         pass
     with stages.stage("decode"):
-        stages.found(2)
+        stages.found(2, pixels=4)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"{}"})
 

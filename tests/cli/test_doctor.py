@@ -366,6 +366,14 @@ def test_a_damaged_model(store_folder: Path) -> None:
     }
 
 
+def test_a_model_that_another_release_prepared(store_folder: Path) -> None:
+    assert store_folder.exists()
+    store.save(describe("centerface").model_copy(update={"summary": "as it was"}), b"graph")
+    [found] = [each for each in stored.check(Settings()) if each.check == "detector"]
+    assert "(stored: centerface:" in found.told
+    assert found.remedy == "facebento models pull centerface"
+
+
 @pytest.mark.parametrize(
     "settings", [{"embedder": "centerface"}, {"detector": "scrfd-10g"}, {"detector": "nobody-knows-it"}]
 )

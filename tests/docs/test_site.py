@@ -54,8 +54,9 @@ class PageParser(HTMLParser):
             self.without_words.append(told["src"])
 
     def handle_endtag(self, tag: str) -> None:
-        while self._within and self._within.pop() != tag:
-            pass
+        if tag in self._within:
+            while self._within.pop() != tag:
+                pass
 
     def handle_data(self, data: str) -> None:
         within = set(self._within)

@@ -22,7 +22,7 @@ SETTLED = """
 return !document.querySelector("[aria-busy=true]") &&
     [...document.querySelectorAll(".photo")].every((photo) =>
         photo.querySelector("figure").hidden || photo.querySelector(".stage").hidden ||
-        photo.querySelector("figcaption").textContent.includes(" × "));
+        photo.querySelector("figcaption").textContent.includes(" \u00d7 "));
 """
 
 # In place of the service: the answer to each POST comes of the function in window.stub.
@@ -82,8 +82,8 @@ class Page:
         self.cdp("Emulation.setEmulatedMedia", features=[])
         self.cdp("Browser.resetPermissions")
         self.speak("en-US")
-        driver.get_log("browser")
-        driver.get_log("performance")
+        self.log("browser")
+        self.log("performance")
         self.open()
 
     def open(self, url: str = "") -> None:
@@ -97,6 +97,11 @@ class Page:
         """What the browser says of its user from the next load on."""
         agent = self.driver.execute_script("return navigator.userAgent")
         self.cdp("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=languages)
+
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        """What has come to it since it was last read."""
+        entries: list[dict[str, Any]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]
+        return entries
 
     def look(self, *, width: int = 1280, height: int = 900, theme: str = "light", density: int = 1) -> None:
         """Through a window of that size, in CSS pixels."""
@@ -145,7 +150,7 @@ class Page:
     def leave(self) -> None:
         """Nothing was reported to the console, no host asked but the service's, and the next one finds no traces."""
         self.run("sessionStorage.clear()")
-        for entry in self.driver.get_log("browser"):
+        for entry in self.log("browser"):
             told = [status for status in self.statuses if f"status of {status}" in entry["message"]]
             assert entry["source"] == "network", entry
             assert told, entry
@@ -153,7 +158,7 @@ class Page:
         assert hosts == self.hosts
 
     def _asked(self) -> Iterator[str]:
-        for entry in self.driver.get_log("performance"):
+        for entry in self.log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 url = message["params"]["request"]["url"]

@@ -17,9 +17,13 @@ def wait_for(server: Server, status: int, seconds: float) -> None:
         time.sleep(0.1)
 
 
+def metrics(server: Server) -> str:
+    return HTTP.get(f"{server.url}/metrics").text
+
+
 def metric(server: Server, rows: str) -> int:
     """The sum of the rows that begin with this pattern, from /metrics."""
-    found = re.findall(rf"^{rows}.* (\S+)$", HTTP.get(f"{server.url}/metrics").text, re.MULTILINE)
+    found = re.findall(rf"^{rows}.* (\S+)$", metrics(server), re.MULTILINE)
     return int(sum(map(float, found)))
 
 

@@ -1,153 +1,24 @@
-"""The page when things go wrong, and whoever uses it: by keyboard, with a phone, in the dark, in Korean."""
+"""The page and whoever uses it: by camera, by keyboard, with a phone, in the dark, in Korean."""
 
-import http.client
 import json
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from axe_core_python.base import AXE_SCRIPT
-from numpy.typing import NDArray
-from PIL import Image
-from selenium.common.exceptions import WebDriverException
+from axe_core_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from tests.e2e.browsing import Page
-from tests.e2e.running import HTTP, PROJECT, encoded
+from tests.e2e.running import PROJECT, encoded
 
 pytestmark = pytest.mark.e2e
 
 ASTRONAUT = PROJECT / "docs" / "images" / "astronaut.jpg"
 TWO = PROJECT / "docs" / "images" / "answer.jpg"
-
-
-def error(status: int, detail: Any, **headers: str) -> str:
-    """What to give answer_with, for that answer."""
-    options = json.dumps({"status": status, "headers": headers})
-    return f"return Promise.resolve(new Response({json.dumps(json.dumps({'detail': detail}))}, {options}))"
-
-
-def test_a_refused_key_is_asked_for_again_and_the_right_one_goes_on_with_the_photo(page: Page) -> None:
-    page.put(1, ASTRONAUT)
-    assert page.text("#key-trouble").startswith("Enter the key first")
-    assert page.text("#photo-1 .status") == "Waits for the key."
-    assert page.focused().get_attribute("id") == "key-input"
-    page.statuses = {401}
-    page.enter_key("not-a-key")
-    page.settle()
-    assert page.text("#key-trouble").startswith("The service does not know this key")
-    assert page.focused().get_attribute("id") == "key-input"
-    assert page.find("#key-input").get_attribute("aria-invalid") == "true"
-    assert page.text("#photo-1 .status") == "Waits for the key."
-    page.enter_key("two words")
-    assert page.text("#key-trouble").startswith("There are characters in this that no key has")
-    page.find("#key-input").clear()
-    page.enter_key()
-    page.settle()
-    assert page.text("#photo-1 .status").startswith("1 face.")
-    assert not page.find("#key-form").is_displayed()
-
-
-def test_the_key_is_in_this_tab_alone_and_nowhere_on_the_page(page: Page) -> None:
-    page.enter_key()
-    page.put(1, ASTRONAUT)
-    page.put(2, TWO)
-    key = page.server.key
-    assert page.run("return Object.values(sessionStorage)") == [key]
-    assert page.run("return [localStorage.length, document.cookie]") == [0, ""]
-    assert page.wait_for("return (await indexedDB.databases()).length") == 0
-    page.find("#code-of").send_keys("P")
-    for shown in page.run("return [document.documentElement.outerHTML, document.body.innerText, location.href]"):
-        assert key not in shown
-    assert page.run("return [...document.querySelectorAll('input')].map((each) => each.value).join()").count(key) == 0
-    page.open()
-    assert page.find("#key-kept").is_displayed()
-    page.driver.switch_to.new_window("tab")
-    page.driver.get(f"{page.server.url}/")
-    assert page.find("#key-form").is_displayed()
-    page.driver.close()
-    page.driver.switch_to.window(page.driver.window_handles[0])
-    page.find("#key-forget").click()
-    assert page.run("return sessionStorage.length") == 0
-    assert page.focused().get_attribute("id") == "key-input"
-
-
-def test_a_file_that_the_service_refuses_is_told_in_words(page: Page, tmp_path: Path) -> None:
-    page.enter_key()
-    page.statuses = {413, 422}
-    files = {
-        "broken.jpg": (ASTRONAUT.read_bytes()[:20_000], "The file is damaged or incomplete."),
-        "note.txt": (b"no picture", "This is no JPEG, PNG, WebP or BMP."),
-        "large.jpg": (ASTRONAUT.read_bytes() + bytes(11 << 20), "The file is larger than this service takes."),
-    }
-    for name, (content, words) in files.items():
-        file = tmp_path / name
-        file.write_bytes(content)
-        page.put(1, file)
-        assert page.text("#photo-1 [role=alert]").startswith(words)
-        assert page.text("#photo-1 .status") == ""
-        assert page.all("#photo-1 .marks g, #photo-1 .face, #photo-1 .trouble button") == []
-        assert not page.find("#code").is_displayed()
-    page.put(1, ASTRONAUT)
-    assert not page.find("#photo-1 .trouble").is_displayed()
-    assert len(page.all("#photo-1 .marks g")) == 1
-
-
-def test_what_may_go_well_the_next_time_can_be_tried_again(page: Page) -> None:
-    page.enter_key()
-    wait = {"Retry-After": "7"}
-    for answer, words in (
-        (error(429, "Too many.", **wait), "The service has more requests than it can take just now.\nTry again in 7 s"),
-        (
-            error(503, "Starting.", **wait),
-            "The service is starting, stopping, or a part of it is down.\nTry again in 7",
-        ),
-        (error(504, "Late."), "The service took too long over this."),
-        (error(500, "Unforeseen."), "The service did not take the request (status 500)."),
-        ("return Promise.resolve(new Response('<html>', {status: 502}))", "The service can’t be reached."),
-        ("return Promise.reject(new TypeError('Failed to fetch'))", "The service can’t be reached."),
-    ):
-        page.answer_with(answer)
-        page.put(1, ASTRONAUT)
-        assert page.text("#photo-1 [role=alert]").startswith(words)
-    page.run("window.fetch = window.real")
-    page.find("#photo-1 .trouble button").click()
-    page.settle()
-    assert page.text("#photo-1 .status").startswith("1 face.")
-    page.answer_with(f"if (url.endsWith('detect')) return real(url, options); {error(429, 'Too many.', **wait)}")
-    page.put(2, TWO)
-    assert page.text("#comparison-trouble").startswith("The service has more requests")
-    page.run("window.fetch = window.real")
-    page.find("#comparison-trouble button").click()
-    page.settle()
-    assert page.text("#comparison-status").startswith("Likely different people.")
-
-
-def test_an_answer_that_comes_late_is_not_shown_over_a_newer_one(page: Page) -> None:
-    page.enter_key()
-    # The first one is answered when the second one has been, and although it was given up.
-    page.answer_with(
-        """
-        const answer = new Response(JSON.stringify({ seq: 0, faces: [] }));
-        if (window.asked.length === 1) return new Promise((done) => { window.late = () => done(answer); });
-        return real(url, options);
-        """
-    )
-    page.find("#photo-1 input[type=file]").send_keys(str(TWO))
-    page.until(lambda: page.run("return window.asked.length"))
-    page.put(1, ASTRONAUT)
-    assert (
-        page.wait_for("window.late(); await new Promise((done) => setTimeout(done)); return window.asked.length") == 2
-    )
-    assert page.text("#photo-1 .status").startswith("1 face.")
-    assert "astronaut.jpg" in page.text("#photo-1 figcaption")
 
 
 def test_a_photo_of_the_camera(page: Page) -> None:
@@ -261,6 +132,7 @@ def test_what_is_copied_does_what_the_page_did(page: Page, tmp_path: Path) -> No
     shutil.copy(ASTRONAUT, tmp_path / name)
     page.enter_key()
     page.run("document.querySelector('#most').value = '5'")
+    page.find("#order option[value='1']").click()
     page.put(1, tmp_path / name)
     page.cdp("Browser.grantPermissions", permissions=["clipboardReadWrite"], origin=page.server.url)
     copied = []
@@ -270,20 +142,21 @@ def test_what_is_copied_does_what_the_page_did(page: Page, tmp_path: Path) -> No
         copied.append(page.wait_for("return navigator.clipboard.readText()"))
         page.run("document.querySelector('#copied').textContent = ''")
     curl, python, answer = copied
-    assert "$FACEBENTO_API_KEY" in curl
-    assert 'os.environ["FACEBENTO_API_KEY"]' in python
-    compile(python, "copied", "exec")
-    assert f"client.detect({json.dumps(name)}, max_results=5)" in python
+    assert page.server.key not in "".join(copied)
+    environment = {
+        "FACEBENTO_API_KEY": page.server.key,
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(PROJECT / "clients" / "python" / "src"),
+    }
+
+    def pasted(*command: str) -> str:
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True).stdout
+
+    told = json.loads(answer)
     if (bash := shutil.which("bash")) and shutil.which("curl"):
-        environment = {"FACEBENTO_API_KEY": page.server.key, "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(
-            [bash, "-c", curl.replace("curl ", "curl -s ", 1)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            check=True,
-        )
-        assert json.loads(done.stdout) == json.loads(answer)
+        assert json.loads(pasted(bash, "-c", curl.replace("curl ", "curl -s ", 1))) == told
+    assert "max_results=5, detect_sort_type=1" in python
+    assert str(told["faces"][0]["confidence"]) in pasted(sys.executable, "-c", python)
     # On plain http from another machine there is no clipboard to write to.
     page.run("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.find(".code:nth-child(1) button").click()
@@ -302,7 +175,7 @@ def test_korean_is_chosen_by_the_browser_or_by_hand_and_remembered(page: Page) -
     assert len(page.all("#photo-1 .marks g")) == 2
     page.find("[data-language=ko]").click()
     page.open()
-    assert page.text("h1") == "얼굴을 찾고, 두 사람을 비교합니다."
+    assert page.text("h1") == "얼굴을 찾고, 두 사람을 비교합니다."  # Selenium makes plain spaces of all
     page.run("sessionStorage.clear()")
     for languages, expected in (("fr-FR,ko-KR,en", "ko"), ("en-GB,ko", "en")):
         page.speak(languages)
@@ -311,7 +184,8 @@ def test_korean_is_chosen_by_the_browser_or_by_hand_and_remembered(page: Page) -
 
 
 AXE = """
-const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
+const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+const { violations } = await axe.run({ runOnly: rules });
 return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}: ${node.failureSummary}`));
 """
 
@@ -334,9 +208,9 @@ def test_rules_of_accessibility_hold_in_both_themes_and_languages(page: Page, tm
 
 
 def test_nothing_is_wider_than_a_phone(page: Page) -> None:
-    wider = "return [document.documentElement.scrollWidth, document.body.scrollWidth].map((each) => each - innerWidth)"
+    wider = "return Math.max(document.documentElement.scrollWidth, document.body.scrollWidth) - innerWidth"
     page.look(width=320, height=640, density=2)
-    assert page.run(wider) == [0, 0]
+    assert page.run(wider) <= 0
     page.enter_key()
     page.put(1, TWO)
     page.put(2, ASTRONAUT)
@@ -346,7 +220,7 @@ def test_nothing_is_wider_than_a_phone(page: Page) -> None:
         for width in (320, 360, 700):
             page.look(width=width, height=640, density=2)
             assert page.run("return innerWidth") == width
-            assert page.run(wider) == [0, 0]
+            assert page.run(wider) <= 0
 
 
 def test_it_is_dark_where_the_system_is(page: Page) -> None:
@@ -355,82 +229,6 @@ def test_it_is_dark_where_the_system_is(page: Page) -> None:
         return float(np.mean([float(part) for part in colour[4:-1].split(",")]))
 
     page.look(theme="light")
-    assert brightness("backgroundColor") > 200 > 100 > brightness("color")
+    assert brightness("backgroundColor") - brightness("color") > 150
     page.look(theme="dark")
-    assert brightness("backgroundColor") < 60 < 200 < brightness("color")
-
-
-def test_what_is_not_the_pages_own_is_not_let_in(page: Page) -> None:
-    """That the policy is in force: what this test tries is told to the console, which is emptied of it."""
-    broken = page.wait_for(
-        """
-        const broken = [];
-        document.addEventListener("securitypolicyviolation", (event) => broken.push(event.effectiveDirective));
-        const script = document.createElement("script");
-        try { script.text = "window.ran = true"; document.head.append(script); } catch {}
-        try { document.body.innerHTML = "<p>"; } catch {}
-        const image = new Image();
-        image.src = "http://127.0.0.2:9/";
-        await fetch("http://127.0.0.2:9/").catch(() => {});
-        const style = document.createElement("style");
-        style.textContent = "body { display: none }";
-        document.head.append(style);
-        await new Promise((done) => setTimeout(done, 50));
-        return [window.ran ?? false, getComputedStyle(document.body).display, [...new Set(broken)].sort()];
-        """
-    )
-    assert broken[:2] == [False, "block"]
-    assert {"connect-src", "img-src", "require-trusted-types-for", "style-src-elem"} <= set(broken[2])
-    page.driver.get_log("browser")
-    page.hosts.add("127.0.0.2:9")  # what was blocked is in the log of requests, too
-
-
-@pytest.fixture
-def proxy(page: Page) -> Iterator[str]:
-    """The address of a reverse proxy that has the service below a path of its own."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self._pass_on(None)
-
-        def do_POST(self) -> None:
-            self._pass_on(self.rfile.read(int(self.headers["content-length"])))
-
-        def _pass_on(self, body: bytes | None) -> None:
-            if not self.path.startswith("/faces/"):
-                self.send_error(http.client.NOT_FOUND)
-                return
-            headers = {
-                name: value for name, value in self.headers.items() if name.lower() not in {"host", "connection"}
-            }
-            path = self.path.removeprefix("/faces")
-            answer = HTTP.request(self.command, page.server.url + path, headers=headers, content=body)
-            self.send_response(answer.status_code)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/faces/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_it_works_below_a_path_of_a_proxy(page: Page, proxy: str) -> None:
-    page.driver.get_log("performance")
-    page.open(proxy)
-    page.enter_key()
-    page.put(1, ASTRONAUT)
-    assert page.text("#photo-1 .status").startswith("1 face.")
-    assert f"{proxy}v1/file/detect" in page.text("pre.curl")
-    page.run("sessionStorage.clear()")
-    page.hosts = {proxy.split("/")[2]}
+    assert brightness("color") - brightness("backgroundColor") > 150

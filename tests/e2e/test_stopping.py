@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.bursts import answered, burst, in_work, photo, wait_for
+from tests.e2e.bursts import answered, burst, in_work, metrics, photo, wait_for
 from tests.e2e.running import Server
 
 pytestmark = pytest.mark.e2e
@@ -31,9 +31,11 @@ def test_a_runner_that_is_killed_at_work_ends_what_it_had_and_is_replaced(batchi
         detector.kill()
         return await waiting
 
+    assert f'pid="{detector.pid}"' in metrics(server)
     begun = time.monotonic()
     responses = asyncio.run(scenario())
     assert time.monotonic() - begun < SOON_S
+    assert f'pid="{detector.pid}"' not in metrics(server)
     assert {response.status_code for response in responses} <= {200, 503}
     for response in responses:
         if response.status_code == 200:
@@ -49,6 +51,7 @@ def test_a_runner_that_is_killed_at_work_ends_what_it_had_and_is_replaced(batchi
     assert last.json()["faces"] == right
     wait_for(server, 200, 30)
     assert server.worker("detector").pid != detector.pid
+    assert 'facebento_process_starts_total{process="detector"} 2.0' in metrics(server)
 
 
 def terminate(server: Server, *processes: psutil.Process) -> None:

@@ -142,7 +142,7 @@ def test_post_as_json(asked: Ask, post: Post) -> None:
     service = answers(post.answer)
     assert asked(service, post.method, *post.args, **post.options, form=False) == post.result
     [request], [sent] = service.requests, service.bodies
-    assert (request.method, request.url) == ("POST", f"http://service:3000{post.path}")
+    assert (request.method, str(request.url)) == ("POST", f"http://service:3000{post.path}")
     assert (request.headers["content-type"], request.headers["x-api-key"]) == ("application/json", KEY)
     in_base64 = {name: base64.b64encode(content).decode() for name, content in images(post).items()}
     assert json.loads(sent) == post.fields | in_base64

@@ -5,9 +5,11 @@ import math
 import pickle
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from clients.python.tests.answering import EMBEDDER, feature
 from facebento_client import Feature, FeatureInvalidError, FeatureMismatchError, ScoreMapping
@@ -24,8 +26,12 @@ def random_features(count: int, dimensions: int = 128) -> list[Feature]:
     return [Feature(encode(each, EMBEDDER)) for each in unit]
 
 
+def array(feature: Feature) -> NDArray[np.float32]:
+    return np.array(feature.vector, np.float32)
+
+
 def test_what_the_service_encodes_is_read() -> None:
-    vector = np.float32([0.6, -0.8, 0.0])
+    vector = np.array([0.6, -0.8, 0.0], np.float32)
     read = Feature(encode(vector, EMBEDDER))
     assert (read.fingerprint, read.dimensions) == (EMBEDDER.hex(), 3)
     assert read.vector == tuple(vector.tolist())
@@ -84,7 +90,7 @@ def test_the_score_is_the_services() -> None:
     one, *others = [*random_features(20), feature(*[0.5, *[0.0] * 127])]
     scores = []
     for other in [one, *others]:
-        cosine = cosine_similarity(np.float32(one.vector), np.float32(other.vector))
+        cosine = cosine_similarity(array(one), array(other))
         assert one.similarity(other) == pytest.approx(cosine, abs=1e-9)
         assert one.compare(other, MAPPING) == pytest.approx(theirs.score(cosine), abs=1e-9)
         scores.append(one.compare(other, MAPPING))
@@ -113,14 +119,15 @@ def test_a_mapping_that_is_none_is_refused(cosine: float, steepness: float) -> N
 
 def test_features_of_two_embedders_are_not_compared() -> None:
     ours, theirs = feature(0.6, 0.8), feature(0.6, 0.8, embedder=bytes(16))
-    for compare in (
+    ways: list[Any] = [
         lambda: ours.similarity(theirs),
         lambda: ours.compare(theirs, MAPPING),
         lambda: theirs.compare(theirs, MAPPING),
         lambda: Gallery(MAPPING, [("her", theirs)]),
         lambda: Gallery(MAPPING, [("her", ours)]).scores(theirs),
         lambda: Gallery(MAPPING, []).search(theirs),
-    ):
+    ]
+    for compare in ways:
         with pytest.raises(FeatureMismatchError, match=f"0{{32}}.*{EMBEDDER.hex()}|{EMBEDDER.hex()}.*0{{32}}"):
             compare()
 

@@ -14,7 +14,7 @@ from clients.python.tests.answering import Ask, answers
 from facebento_client import images, pictures
 from faces.image import decode
 
-RGB = np.random.default_rng(7).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+RGB: Any = np.random.default_rng(7).integers(0, 256, (20, 30, 3), np.uint8)
 
 
 def service_sees(data: bytes) -> Any:

@@ -1,0 +1,171 @@
+"""The programs in examples/, run as their README tells, against a real service."""
+
+import json
+import shlex
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from examples import bulk_embed, enrol_verify, webcam
+from facebento_client import AuthenticationError
+from tests.e2e.running import PROJECT, Server, jpeg
+
+pytestmark = pytest.mark.e2e
+
+Pixels = NDArray[np.uint8]
+PROGRAMS = {"enrol_verify.py": enrol_verify.main, "bulk_embed.py": bulk_embed.main, "webcam.py": webcam.main}
+Run = Callable[[str], int]
+
+
+@pytest.fixture
+def run(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: Pixels, grace_hopper: Pixels
+) -> Run:
+    """Run a command of the README, in a folder with the pictures that it names; the answer is its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEBENTO_API_KEY", server.key)
+    face = astronaut[40:200, 150:310]
+    Path("photo.jpg").write_bytes(jpeg(face))
+    Path("door.jpg").write_bytes(jpeg(np.ascontiguousarray(face[:, ::-1]), quality=60))
+    Path("somebody.jpg").write_bytes(jpeg(grace_hopper))
+
+    def run(command: str) -> int:
+        python, program, *arguments = shlex.split(command)
+        assert python == "python"
+        return PROGRAMS[program.removeprefix("examples/")](["--url", server.url, *arguments])
+
+    return run
+
+
+def commands(program: str) -> list[str]:
+    """Those of the README that run it."""
+    lines = (PROJECT / "examples" / "README.md").read_text(encoding="utf-8").splitlines()
+    found = [line for line in lines if line.startswith(f"python examples/{program}")]
+    assert found
+    return found
+
+
+def rows(query: str) -> list[Any]:
+    with closing(sqlite3.connect("people.db")) as people:
+        return people.execute(query).fetchall()
+
+
+def test_enrol_verify_identify_forget(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    enrol, verify, identify, forget = commands("enrol_verify.py")
+    assert run(enrol) == 0
+    [(kept,)] = rows("SELECT data FROM feature")
+    assert Path("people.db").stat().st_mode & 0o777 == 0o600
+    assert run(verify) == 0
+    assert run(verify.replace("door.jpg", "somebody.jpg")) == 1
+    assert run(identify) == 0
+    assert run(identify.replace("door.jpg", "somebody.jpg")) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[1].endswith(": eileen")
+    assert told[2].endswith(": not eileen")
+    assert told[3].endswith(": eileen")
+    assert told[4].endswith(": nobody who is enrolled")
+    assert kept in Path("people.db").read_bytes()
+    assert run(forget) == 0
+    assert kept[24:-4] not in Path("people.db").read_bytes()
+    assert run(forget) == 1
+    with pytest.raises(SystemExit, match="not enrolled"):
+        run(verify)
+
+
+def test_who_is_enrolled_must_be_alone_in_the_picture(run: Run, astronaut: Pixels, grace_hopper: Pixels) -> None:
+    both = np.hstack([astronaut, cv2.resize(grace_hopper, (512, 512)).astype(np.uint8)])
+    Path("photo.jpg").write_bytes(jpeg(both))
+    with pytest.raises(SystemExit, match="shows 2 faces"):
+        run(commands("enrol_verify.py")[0])
+    assert rows("SELECT * FROM person") == []
+
+
+def test_a_folder_in_bulk_goes_on_where_it_ended(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    [command] = commands("bulk_embed.py")
+    folder = Path("photos", "of may")
+    folder.mkdir(parents=True)
+    for name in ("photo.jpg", "somebody.jpg"):
+        (folder / name.upper()).write_bytes(Path(name).read_bytes())
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no photograph", encoding="utf-8")
+    assert run(command) == 1
+    assert "broken.png: image: This is not a JPEG" in capsys.readouterr().err
+
+    output = Path("faces.jsonl")
+    whole = output.read_text(encoding="utf-8")
+    first, second = whole.splitlines(keepends=True)
+    assert {json.loads(line)["path"] for line in (first, second)} == {"of may/PHOTO.JPG", "of may/SOMEBODY.JPG"}
+    [face] = json.loads(first)["faces"]
+    assert np.linalg.norm(face["embedding"]) == pytest.approx(1, abs=1e-3)
+    with np.load("faces.npz") as arrays:
+        assert arrays["embeddings"].shape == (2, len(face["embedding"]))
+        assert arrays["boxes"].shape == (2, 4)
+        assert arrays["paths"][0] == json.loads(first)["path"]
+
+    # As if it had been killed while it wrote the second line.
+    output.write_text(first + second[:100], encoding="utf-8")
+    (folder / "broken.png").unlink()
+    assert run(command) == 0
+    assert "1 photographs are done, 1 are left" in capsys.readouterr().err
+    assert [json.loads(line)["path"] for line in output.read_text(encoding="utf-8").splitlines()] == [
+        json.loads(first)["path"],
+        json.loads(second)["path"],
+    ]
+
+
+def test_bulk_ends_where_no_photograph_would_do_better(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("photos").mkdir()
+    Path("photo.jpg").rename("photos/photo.jpg")
+    monkeypatch.setenv("FACEBENTO_API_KEY", "a-wrong-one")
+    with pytest.raises(AuthenticationError):
+        run("python examples/bulk_embed.py photos faces.jsonl")
+
+
+def test_webcam_draws_faces_on_the_newest_frames(
+    run: Run, astronaut: Pixels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = cv2.cvtColor(astronaut[:256, 100:356], cv2.COLOR_RGB2BGR)
+    writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 60, (256, 256))
+    for _ in range(30):
+        writer.write(frame)
+    writer.release()
+    [command] = commands("webcam.py")
+    assert run(command) == 0
+    looked_at, _, _, _, dropped, _ = capsys.readouterr().out.replace(",", "").split()
+    assert int(looked_at) + int(dropped) == 30
+    assert int(looked_at) > 0
+    found = cv2.VideoCapture("found.avi")
+    assert found.get(cv2.CAP_PROP_FRAME_COUNT) == int(looked_at)
+    drawn = found.read()[1].astype(int)
+    found.release()
+    changed = abs(drawn - frame.astype(int)).max(axis=2) > 100
+    # Her face is at 75 to 165 across; the box is green.
+    assert changed.any()
+    _, columns = np.nonzero(changed)
+    assert 60 < columns.min() < columns.max() < 200
+    green = drawn[changed]
+    assert np.median(green[:, 1]) > max(np.median(green[:, 0]), np.median(green[:, 2]))
+
+
+def test_webcam_room_is_for_one_frame() -> None:
+    newest = webcam.Newest()
+    for value in range(3):
+        newest.put(np.full((1, 1, 3), value, np.uint8))
+    newest.end()
+    frame = newest.take()
+    assert frame is not None
+    assert frame[0, 0, 0] == 2
+    assert newest.take() is None
+    assert newest.dropped == 2
+
+
+def test_webcam_says_what_it_can_not_open(run: Run) -> None:
+    with pytest.raises(SystemExit, match="neither a camera nor a video"):
+        run("python examples/webcam.py --source nothing.avi --output found.avi")

@@ -1,0 +1,113 @@
+"""The page when something goes wrong: a key, a file, the service itself, an answer that comes late."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.browsing import Page
+from tests.e2e.running import PROJECT
+
+pytestmark = pytest.mark.e2e
+
+ASTRONAUT = PROJECT / "docs" / "images" / "astronaut.jpg"
+TWO = PROJECT / "docs" / "images" / "answer.jpg"
+
+
+def error(status: int, detail: Any, **headers: str) -> str:
+    """What to give answer_with, for that answer."""
+    options = json.dumps({"status": status, "headers": headers})
+    return f"return Promise.resolve(new Response({json.dumps(json.dumps({'detail': detail}))}, {options}))"
+
+
+def test_a_refused_key_is_asked_for_again_and_the_right_one_goes_on_with_the_photo(page: Page) -> None:
+    page.put(1, ASTRONAUT)
+    assert page.text("#key-trouble").startswith("Enter the key first")
+    assert page.text("#photo-1 .status") == "Waits for the key."
+    assert page.focused().get_attribute("id") == "key-input"
+    page.statuses = {401}
+    page.enter_key("not-a-key")
+    page.settle()
+    assert page.text("#key-trouble").startswith("The service does not know this key")
+    assert page.focused().get_attribute("id") == "key-input"
+    assert page.find("#key-input").get_attribute("aria-invalid") == "true"
+    assert page.text("#photo-1 .status") == "Waits for the key."
+    page.enter_key("two words")
+    assert page.text("#key-trouble").startswith("There are characters in this that no key has")
+    page.find("#key-input").clear()
+    page.enter_key()
+    page.settle()
+    assert page.text("#photo-1 .status").startswith("1 face.")
+    assert not page.find("#key-form").is_displayed()
+
+
+def test_a_file_that_the_service_refuses_is_told_in_words(page: Page, tmp_path: Path) -> None:
+    page.enter_key()
+    page.statuses = {413, 422}
+    files = {
+        "broken.jpg": (ASTRONAUT.read_bytes()[:20_000], "The file is damaged or incomplete."),
+        "note.txt": (b"no picture", "This is no JPEG, PNG, WebP or BMP."),
+        "large.jpg": (ASTRONAUT.read_bytes() + bytes(11 << 20), "The file is larger than this service takes."),
+    }
+    for name, (content, words) in files.items():
+        file = tmp_path / name
+        file.write_bytes(content)
+        page.put(1, file)
+        assert page.text("#photo-1 [role=alert]").startswith(words)
+        assert page.text("#photo-1 .status") == ""
+        assert page.all("#photo-1 .marks g, #photo-1 .face, #photo-1 .trouble button") == []
+        assert not page.find("#code").is_displayed()
+    page.put(1, ASTRONAUT)
+    assert not page.find("#photo-1 .trouble").is_displayed()
+    assert len(page.all("#photo-1 .marks g")) == 1
+
+
+def test_what_may_go_well_the_next_time_can_be_tried_again(page: Page) -> None:
+    page.enter_key()
+    wait = {"Retry-After": "7"}
+    for answer, words in (
+        (error(429, "Too many.", **wait), "The service has more requests than it can take just now.\nTry again in 7 s"),
+        (
+            error(503, "Starting.", **wait),
+            "The service is starting, stopping, or a part of it is down.\nTry again in 7",
+        ),
+        (error(504, "Late."), "The service took too long over this."),
+        (error(500, "Unforeseen."), "The service did not take the request (status 500)."),
+        ("return Promise.resolve(new Response('<html>', {status: 502}))", "The service can\u2019t be reached."),
+        ("return Promise.reject(new TypeError('Failed to fetch'))", "The service can\u2019t be reached."),
+    ):
+        page.answer_with(answer)
+        page.put(1, ASTRONAUT)
+        assert page.text("#photo-1 [role=alert]").startswith(words)
+    page.run("window.fetch = window.real")
+    page.find("#photo-1 .trouble button").click()
+    page.settle()
+    assert page.text("#photo-1 .status").startswith("1 face.")
+    page.answer_with(f"if (url.endsWith('detect')) return real(url, options); {error(429, 'Too many.', **wait)}")
+    page.put(2, TWO)
+    assert page.text("#comparison-trouble").startswith("The service has more requests")
+    page.run("window.fetch = window.real")
+    page.find("#comparison-trouble button").click()
+    page.settle()
+    assert page.text("#comparison-status").startswith("Likely different people.")
+
+
+def test_an_answer_that_comes_late_is_not_shown_over_a_newer_one(page: Page) -> None:
+    page.enter_key()
+    # The first one is answered when the second one has been, and although it was given up.
+    page.answer_with(
+        """
+        const answer = new Response(JSON.stringify({ seq: 0, faces: [] }));
+        if (window.asked.length === 1) return new Promise((done) => { window.late = () => done(answer); });
+        return real(url, options);
+        """
+    )
+    page.find("#photo-1 input[type=file]").send_keys(str(TWO))
+    page.until(lambda: page.run("return window.asked.length"))
+    page.put(1, ASTRONAUT)
+    assert (
+        page.wait_for("window.late(); await new Promise((done) => setTimeout(done)); return window.asked.length") == 2
+    )
+    assert page.text("#photo-1 .status").startswith("1 face.")
+    assert "astronaut.jpg" in page.text("#photo-1 figcaption")
