@@ -105,7 +105,7 @@ def test_16_bits_and_transparency_are_seen_as_the_service_sees_them() -> None:
         (np.zeros((0, 2, 3), np.uint8), ValueError, "shape"),
         (np.zeros(7, np.uint8), ValueError, "shape"),
     ],
-    ids=str,
+    ids=lambda each: str(each) if isinstance(each, str) else type(each).__name__,
 )
 def test_what_is_no_image_is_refused_before_anything_is_sent(
     asked: Ask, source: Any, error: type[Exception], says: str
