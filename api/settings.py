@@ -14,6 +14,7 @@ from api import values
 from api.keys import Keys, read_keys
 
 PREFIX = "FACEBENTO_"
+CLIENTS_KEY = "API_KEY"  # where the Python client looks for its key, and the likeliest misspelling of API_KEYS
 # Reckoned: an API process needs a fifth of a core for two threads of YuNet. Each may take 1.6 GB at the worst.
 THREADS_PER_WORKER, MOST_WORKERS = 4, 4
 
@@ -283,6 +284,11 @@ def unknown_variables() -> list[str]:
     # Compared without the prefix, which would make every one of them look like every other.
     unknown = {name.removeprefix(PREFIX) for name in given if name.startswith(PREFIX)}.difference(known)
     lines = []
+    if CLIENTS_KEY in unknown:
+        unknown.remove(CLIENTS_KEY)
+        lines.append(
+            f"{PREFIX}{CLIENTS_KEY} is a client's and has no effect here. The keys of the service: {PREFIX}API_KEYS."
+        )
     for name in sorted(unknown):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""

@@ -230,7 +230,9 @@ def test_unknown_variables_are_told_with_what_was_likely_meant(
     monkeypatch.setenv("FACEBENTO_MAX_PIXEL", "1")
     monkeypatch.setenv("FACEBENTO_ZZZ", "1")
     monkeypatch.setenv("FACEBENTO_WORKERS", "1")
+    monkeypatch.setenv("FACEBENTO_API_KEY", "a-client's")
     assert settings.unknown_variables() == [
+        "FACEBENTO_API_KEY is a client's and has no effect here. The keys of the service: FACEBENTO_API_KEYS.",
         "FACEBENTO_DEADLINE is no setting and has no effect. Did you mean FACEBENTO_DEADLINE_S?",
         "FACEBENTO_MAX_PIXEL is no setting and has no effect. Did you mean FACEBENTO_MAX_PIXELS?",
         "FACEBENTO_ZZZ is no setting and has no effect.",

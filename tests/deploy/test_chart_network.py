@@ -102,6 +102,22 @@ def test_beyond_the_runners_the_api_reaches_the_names_only(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize("example", [None, "split"])
+def test_the_pods_reach_a_collector_that_the_policy_is_told_of_and_nothing_else(
+    helm: Helm, example: str | None
+) -> None:
+    collector = {"app": "collector"}
+    rule = {"to": [{"podSelector": {"matchLabels": collector}}], "ports": [{"port": 4318, "protocol": "TCP"}]}
+    rendered = helm.render({"networkPolicy": {"egress": [rule]}}, example=example)
+    for labels in pods(rendered).values():
+        [policy] = policies(rendered, labels)
+        assert rule in policy["egress"]
+        names = [each["to"] for each in policy["egress"] if {"port": 53, "protocol": "UDP"} in each["ports"]]
+        assert [peer["podSelector"] for [peer] in names] == [{"matchLabels": {"k8s-app": "kube-dns"}}]
+        assert not reaches(rendered, labels, collector, 4317)
+        assert not reaches(rendered, labels, {"app": "another"}, 4318)
+
+
+@pytest.mark.parametrize("example", [None, "split"])
 def test_who_may_reach_the_api_can_be_told(helm: Helm, example: str | None) -> None:
     client = {"podSelector": {"matchLabels": {"app": "client"}}}
     rendered = helm.render({"networkPolicy": {"from": [client]}}, example=example)
