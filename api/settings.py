@@ -286,9 +286,7 @@ def unknown_variables() -> list[str]:
     lines = []
     if CLIENTS_KEY in unknown:
         unknown.remove(CLIENTS_KEY)
-        lines.append(
-            f"{PREFIX}{CLIENTS_KEY} is a client's and has no effect here. The keys of the service: {PREFIX}API_KEYS."
-        )
+        lines.append(f"{PREFIX}{CLIENTS_KEY} is a client's, without effect here. The service's keys: {PREFIX}API_KEYS.")
     for name in sorted(unknown):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""

@@ -32,8 +32,7 @@ def test_bentoml_serve_without_a_key_refuses_to_start_in_one_line(new_server: Ne
     assert server.process.wait(60) != 0
     assert "FACEBENTO_API_KEYS: not set" in server.output
     assert (
-        "FACEBENTO_API_KEY is a client's and has no effect here. The keys of the service: FACEBENTO_API_KEYS."
-        in server.output
+        "FACEBENTO_API_KEY is a client's, without effect here. The service's keys: FACEBENTO_API_KEYS." in server.output
     )
     assert "Traceback" not in server.output
     assert "Tracking" not in server.output
