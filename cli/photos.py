@@ -56,7 +56,12 @@ def find(given: Sequence[str]) -> list[Source]:
 
 def shown(name: str) -> str:
     """A file's name as a terminal may be shown it: it may hold what is no text, or commands to the terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text_of(name))
+    return printable(text_of(name))
+
+
+def printable(text: str) -> str:
+    """What somebody else wrote, without commands to the terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def text_of(name: str) -> str:
