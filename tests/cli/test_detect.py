@@ -176,11 +176,11 @@ def test_a_drawing_that_its_format_can_not_hold_fails_alone(run: Run, photos: Pa
     assert result.stderr.startswith(f"Error: {photos / 'wide.png'}: it can't be drawn into a file of WEBP's: ")
 
 
-def test_a_drawing_s_name_can_not_speak_to_the_terminal(run: Run, photos: Path) -> None:
+@pytest.mark.usefixtures("run")
+def test_a_drawing_s_name_can_not_speak_to_the_terminal(photos: Path) -> None:
     (photos / "a.jpg").rename(photos / "\x1b[2J.jpg")
     Path("out", "\x1b[2J.faces.jpg").mkdir(parents=True)
     result = CliRunner().invoke(main, ["detect", str(photos / "\x1b[2J.jpg"), "--draw", "out"], color=True)
-    assert run
     assert "can't be written: Is a directory" in result.stderr
     assert "\x1b" not in result.output
 
