@@ -152,7 +152,7 @@ class ReservedDict(MmapedDict):
             size *= 2
         if size > self._capacity:
             try:
-                os.posix_fallocate(self._f.fileno(), 0, size)
+                _fill(f"/proc/self/fd/{self._f.fileno()}", size)
             except OSError as error:
                 _warn(Path(self._fname), error)
                 self._move_to_memory()
@@ -172,15 +172,24 @@ class ReservedDict(MmapedDict):
 def _reserve(path: Path) -> bool:
     """Whether there is room for the file at its first size, or, where it is there, for all of it."""
     try:
-        with path.open("ab") as file:
-            size = os.fstat(file.fileno()).st_size
-            os.posix_fallocate(file.fileno(), 0, max(size, _FIRST_BYTES))
+        path.touch()
+        _fill(path, max(path.stat().st_size, _FIRST_BYTES))
     except OSError as error:
         _warn(path, error)
         if path.exists() and not path.stat().st_size:
             path.unlink()  # an empty one is more than /metrics can read
         return False
     return True
+
+
+def _fill(path: str | Path, size: int) -> None:
+    """Have the file take that much of the disk. Raises OSError where there is no room.
+
+    By a descriptor of its own: where a file system can't reserve (NFS before 4.2), glibc writes instead, which it
+    refuses to do through one that appends, as prometheus_client's does.
+    """
+    with Path(path).open("r+b", buffering=0) as file:
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 @contextmanager

@@ -234,6 +234,7 @@ class FaceService:
         if configured.api_keys_file is not None:
             self._watches.append(asyncio.create_task(keys.watch(configured.api_keys_file)))
         exposition.begin("api")
+        requests.begin()
         state = State(self, admission, deadline_s=configured.deadline_s)
         self._watches.append(asyncio.create_task(state.watch()))
         if spans:

@@ -24,7 +24,7 @@ KEY_HEADER = "x-api-key"
 PIECE_BYTES = 256 * 1024  # of a body that the app is given at a time: a form is parsed by pieces, and others go between
 CLIENT_GONE = 499  # nginx's number: nobody reads it, but BentoML waits for an answer until its own timeout
 ENDPOINT = "facebento.endpoint"  # in the ASGI scope: its path as a route's template (api/access.py)
-ADMITTED = "facebento.key_name"  # in that of a request that has passed: the name of its key
+ADMITTED = "facebento.key_name"  # in that of a request whose key is good: the key's name
 
 
 class Gate:
@@ -64,9 +64,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            scope[ADMITTED] = self._check_headers(scope["headers"])
+            scope[ADMITTED] = self._check_key(scope["headers"])
             if self._tell is not None:
                 self._tell(scope)
+            self._check_body(scope["headers"])
             seat = self._admission.enter()
         except ApiError as error:
             await respond(error)(scope, receive, send)
@@ -74,8 +75,8 @@ class Gate:
         with seat:
             await self._admitted(scope, receive, send, seat)
 
-    def _check_headers(self, headers: list[tuple[bytes, bytes]]) -> str:
-        """The name of the key."""
+    def _check_key(self, headers: list[tuple[bytes, bytes]]) -> str:
+        """Its name. Raises KeyMissingError, KeyWrongError, KeyExpiredError."""
         sent = [value for name, value in headers if name == KEY_HEADER.encode()]
         if not sent:
             missing = KeyMissingError("Field required")
@@ -86,6 +87,10 @@ class Gate:
             raise KeyWrongError("The key in x-api-key is not one that this service knows.")
         if key.expired:
             raise KeyExpiredError("The key in x-api-key has expired. Ask whoever runs this service for a new one.")
+        return key.name
+
+    def _check_body(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """What is told of it. Raises EncodingUnsupportedError, BodyTooLargeError."""
         for name, value in headers:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 encoded = EncodingUnsupportedError("Compressed bodies are not read. Send it without Content-Encoding.")
@@ -94,7 +99,6 @@ class Gate:
             # A length that is no number never gets here: the server answers 400.
             if name == b"content-length" and int(value) > self._max_body_bytes:
                 raise self._too_large()
-        return key.name
 
     def _too_large(self) -> BodyTooLargeError:
         return BodyTooLargeError(f"The body is larger than the {self._max_body_bytes} bytes that this service takes.")

@@ -19,7 +19,7 @@ PIXELS = (50e3, 250e3, 500e3, 1e6, 2e6, 4e6, 8e6, 12e6, 25e6, 50e6)
 class Requests:
     """Counts of requests. Their labels are of fixed sets, whatever clients send. One for each process.
 
-    They are made when they are first counted: a process that serves no requests is to tell of none.
+    They are made when they are first counted, or at `begin`: a process that serves no requests is to tell of none.
     """
 
     def __init__(self, *, deadline_s: float, registry: CollectorRegistry = REGISTRY) -> None:
@@ -89,14 +89,18 @@ class Requests:
 
     @cached_property
     def _admissions(self) -> Counter:
-        counter = self._counter(
+        return self._counter(
             "facebento_admissions",
             "Requests with a key by what became of them at the gate: admitted, or which bound they were refused for",
             ["outcome"],
         )
-        for outcome in OUTCOMES:  # the first one of each is to be seen as one more
-            counter.labels(outcome)
-        return counter
+
+    def begin(self) -> None:
+        """To be called in a process that serves requests. Tells of none: the first one of each outcome is to be seen as
+        one more, and that none come as well.
+        """
+        for outcome in OUTCOMES:
+            self._admissions.labels(outcome)
 
     def admission(self, outcome: str) -> None:
         """For api.admission.Admission."""

@@ -29,7 +29,9 @@ class Answer:
 
     @property
     def retry_after_s(self) -> float:
-        return float(self.headers.get("retry-after", 1))
+        """1 where it tells none, or a date, as what stands before a service may."""
+        told = self.headers.get("retry-after", "")
+        return float(told) if told.isdecimal() else 1.0
 
 
 @dataclass(frozen=True, slots=True)

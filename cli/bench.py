@@ -8,7 +8,9 @@ import contextlib
 import json
 import sys
 from dataclasses import asdict, dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -43,8 +45,8 @@ class Figures:
     "--key",
     envvar=KEY_VARIABLE,
     show_envvar=True,
-    help="The key for --url; better in the variable, since other users may see a command line. Default: one of the "
-    "settings.",
+    help="The key for --url; better in the variable, since other users may see a command line. Default, for a service "
+    "on this machine: one of the settings.",
 )
 @click.option(
     "--seconds",
@@ -94,7 +96,7 @@ def bench(
             service = stack.enter_context(own_service(home.HOME, models_folder(configured)))
             target, log = Target(service.url, service.key), service.log
         else:
-            target = Target(url, key or _own_key(configured))
+            target = Target(url, key or _own_key(configured, url))
         figures = _figures(target)
         begun, others = 0, OthersMeter()
         with _progress(3 * len(clients)) as began:
@@ -134,8 +136,12 @@ def _contents(photos: "Sequence[str]") -> list[bytes]:
     return contents
 
 
-def _own_key(configured: "Settings") -> str:
-    """One of the settings that stands there as it is sent. Raises click's error where there is none."""
+def _own_key(configured: "Settings", url: str) -> str:
+    """One of the settings that stands there as it is sent, for this machine alone: elsewhere somebody else would have
+    it. Raises click's error where there is none.
+    """
+    if not _is_here(url):
+        raise click.UsageError(f"give the service's key in {KEY_VARIABLE}: those of the settings stay on this machine")
     texts = configured.api_keys.get_secret_value().split(",")
     if configured.api_keys_file is not None:
         with contextlib.chdir(home.HOME):
@@ -148,6 +154,14 @@ def _own_key(configured: "Settings") -> str:
             if found is not None and not found.expired:
                 return candidate
     raise click.UsageError(f"give the service's key in {KEY_VARIABLE}: the settings hold none that can be sent")
+
+
+def _is_here(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name, or no address
+        return False
 
 
 def _figures(target: Any) -> Figures:
@@ -180,11 +194,13 @@ def _progress(total: int) -> "Iterator[Callable[[str, int], None]]":
 
 
 def _print(figures: Figures, *, service_here: bool) -> None:
+    from cli.photos import printable
     from cli.table import print_table
 
     service = figures.service
     click.echo(f"Client on {figures.machine}")
-    click.echo(f"Service: facebento {service['version']}, {service['device']} ({service['execution_provider']})\n")
+    told = f"{service['version']}, {service['device']} ({service['execution_provider']})"
+    click.echo(f"Service: facebento {printable(told)}\n")
     rows: list[tuple[str, ...]] = [("", "CLIENTS", "A SECOND", "P50 MS", "P95 MS", "P99 MS", "ANSWERS", "ERRORS")]
     for each in figures.measured:
         times = (f"{ms:.0f}" if each.answers else "-" for ms in (each.p50_ms, each.p95_ms, each.p99_ms))

@@ -87,7 +87,11 @@ class Drawings:
         """Draws the photo as a person sees it, in all its pixels. Takes its time. Raises ImageError, PhotoError."""
         pixels = image.decode(content, max_pixels=max_pixels).pixels
         file = io.BytesIO()
-        drawn(Image.fromarray(pixels), faces).save(file, FORMATS[target.suffix.lower()], quality=90)
+        kind = FORMATS[target.suffix.lower()]
+        try:
+            drawn(Image.fromarray(pixels), faces).save(file, kind, quality=90)
+        except (OSError, ValueError) as error:  # a WebP has 16,383 pixels across at most
+            raise PhotoError(f"it can't be drawn into a file of {kind}'s: {error}") from error
         try:
             self._refuse_source(target)
             target.parent.mkdir(parents=True, exist_ok=True)

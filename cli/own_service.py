@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Final
 import click
 
 from api.settings import Settings
+from cli.here import ask
 from cli.local import ROLES, served_model
 
 PATIENCE_S: Final = 600  # TensorRT builds its engines at the first start
@@ -82,7 +82,7 @@ def _wait(process: "subprocess.Popen[bytes]", service: OwnService) -> None:
     end = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(urllib.error.URLError, OSError):
-            urllib.request.urlopen(f"{service.url}/readyz", timeout=5).close()  # noqa: S310  an http URL made above
+            ask(f"{service.url}/readyz", timeout_s=5).close()
             return
         if process.poll() is not None or time.monotonic() > end:
             lines = service.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TOLD_LINES:]

@@ -56,7 +56,12 @@ def find(given: Sequence[str]) -> list[Source]:
 
 def shown(name: str) -> str:
     """A file's name as a terminal may be shown it: it may hold what is no text, or commands to the terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text_of(name))
+    return printable(text_of(name))
+
+
+def printable(text: str) -> str:
+    """What somebody else wrote, without commands to the terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def text_of(name: str) -> str:
@@ -65,7 +70,7 @@ def text_of(name: str) -> str:
 
 
 def tell_failed(name: str, reason: str) -> None:
-    click.echo(f"Error: {shown(name)}: {reason}", err=True)
+    click.echo(f"Error: {shown(name)}: {printable(reason)}", err=True)
 
 
 def _find(text: str) -> Iterator[Source]:
@@ -91,7 +96,9 @@ def _walk(folder: Path) -> Iterator[Source]:
         for file in sorted(files):
             path = Path(root, file)
             if not file.startswith(".") and path.suffix.lower() in SUFFIXES:
-                yield Source(str(path), path, path.relative_to(folder))
+                # A pipe would be waited for, for ever.
+                problem = "it is no regular file" if path.exists() and not path.is_file() else ""
+                yield Source(str(path), path, path.relative_to(folder), problem)
     for error in unreadable:
         path = Path(error.filename)
         yield Source(str(path), path, PurePath(path.name), error.strerror or str(error))

@@ -8,13 +8,13 @@ import socket
 import sys
 import time
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 import click
 import psutil
 
 from api import settings
+from cli.here import ask
 
 HOME = Path(__file__).resolve().parent.parent
 PICTURE = HOME / "docs" / "images" / "astronaut.jpg"
@@ -99,7 +99,7 @@ def _when_ready(probe: str, text: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
     while _lives(server):
         try:
-            with urllib.request.urlopen(probe, timeout=5):  # noqa: S310  an http URL made above
+            with ask(probe, timeout_s=5):
                 click.echo(text)
                 break
         except (urllib.error.URLError, OSError):

@@ -14,6 +14,7 @@ import click
 
 from bench.client import NO_ANSWER, Address, Answer, Connection, encode, form_post
 from bench.load import Tally, closed_loop
+from cli.photos import printable
 
 ENDPOINTS: Final = {"detect": "/v1/file/detect", "embed": "/v1/file/embeddings", "score": "/v1/file/score"}
 
@@ -27,7 +28,12 @@ class Asked:
     faces: int
 
     def wrong(self, answer: Answer) -> bool:
-        return answer.status == 200 and count_faces(answer.json()) != self.faces
+        if answer.status != 200:
+            return False
+        try:
+            return count_faces(answer.json()) != self.faces
+        except ValueError:  # of something that stands before the service
+            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +68,17 @@ class Target:
     """A service that is measured, at its address."""
 
     def __init__(self, url: str, key: str) -> None:
-        """Raises click's error for an address that is none."""
+        """Raises click's error for an address that is none, and for a key that can't be sent."""
         try:
             self._address = Address.of(url)
+            url.encode("ascii")
+            self._address.host.encode("idna")
+        except UnicodeError as error:
+            raise click.UsageError(f"--url {url} is no address of a host, in ASCII") from error
         except ValueError as error:
             raise click.UsageError(f"--url {error}") from error
+        if not (key.isascii() and key.isprintable()):
+            raise click.UsageError("the key holds what none of the service's can: it is of printable ASCII")
         parts = urlsplit(url)
         self._host = parts.netloc.rpartition("@")[2]
         self._path = parts.path.rstrip("/")
@@ -85,9 +97,10 @@ class Target:
             about = answer.json()
         except ValueError:
             about = None
-        if answer.status != 200 or not isinstance(about, dict) or about.get("name") != "facebento":
+        if answer.status != 200 or not _is_facebento(about):
             raise click.ClickException(f"what answers at {self._host}{self._path} is no facebento that can be measured")
-        return about
+        told: dict[str, Any] = about
+        return told
 
     async def questions(self, endpoint: str, photos: Sequence[bytes]) -> list[Asked]:
         """One for each photo, asked once. Raises ClickException for an answer that is none."""
@@ -116,10 +129,13 @@ class Target:
             ) from None
 
 
-def count_faces(answer: Mapping[str, Any]) -> int:
-    """In an answer of one of ENDPOINTS."""
-    faces = answer.get("faces") or answer.get("face_detects") or [answer.get("face_detect", {})]
-    return sum(bool(face.get("processed")) for face in faces)
+def count_faces(answer: Any) -> int:
+    """In an answer of one of ENDPOINTS. Raises ValueError for what is none."""
+    try:
+        faces = answer.get("faces") or answer.get("face_detects") or [answer.get("face_detect", {})]
+        return sum(bool(face.get("processed")) for face in faces)
+    except (AttributeError, TypeError) as error:
+        raise ValueError("the service answers in another form") from error
 
 
 def run(
@@ -160,7 +176,16 @@ def _reason(answer: Answer) -> str:
         return "no answer"
     try:
         detail = answer.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = ""
-    told = detail if isinstance(detail, str) else "; ".join(str(each.get("msg", "")) for each in detail)
-    return f"{answer.status} {told}".strip()
+        told = detail if isinstance(detail, str) else "; ".join(str(each["msg"]) for each in detail)
+    except (ValueError, LookupError, TypeError):
+        told = ""
+    return f"{answer.status} {printable(told)}".strip()
+
+
+def _is_facebento(about: Any) -> bool:
+    texts = ("version", "device", "execution_provider")
+    return (
+        isinstance(about, dict)
+        and about.get("name") == "facebento"
+        and all(isinstance(about.get(each), str) for each in texts)
+    )

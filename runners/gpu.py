@@ -1,6 +1,7 @@
 """What Prometheus is told of a runner's GPU: how much of it is in use, by whomever."""
 
 import logging
+import math
 import threading
 from functools import cache
 from typing import Any
@@ -17,8 +18,8 @@ PAUSE_S = 5.0
 
 @cache
 def watch(device: str) -> None:
-    """Tell of a device, cuda:N, for as long as this process lives. Where it can't be asked, the log says so. Several
-    runners in one process may ask for it.
+    """Tell of a device, cuda:N, for as long as this process lives. Where it can't be asked, the log says so, and it is
+    asked again. Several runners in one process may ask for it.
 
     On a thread of its own: a driver that hangs holds up nothing else.
     """
@@ -26,13 +27,28 @@ def watch(device: str) -> None:
 
 
 def _watch(device: str) -> None:
+    # Whatever it is that fails: the model runs all the same.
     try:
         gpu = Gpu(device)
-        while True:
+    except Exception as error:  # noqa: BLE001
+        _warn(device, error)
+        return
+    failed = False
+    while True:
+        try:
             gpu.tell()
-            threading.Event().wait(PAUSE_S)
-    except Exception as error:  # noqa: BLE001  whatever it is: the model runs all the same
-        log.warning("/metrics does not tell of %s, which NVIDIA's NVML can't be asked for: %s", device, error)
+        except Exception as error:  # noqa: BLE001
+            gpu.tell_nothing()
+            if not failed:
+                _warn(device, error)
+            failed = True
+        else:
+            failed = False
+        threading.Event().wait(PAUSE_S)
+
+
+def _warn(device: str, error: Exception) -> None:
+    log.warning("/metrics does not tell of %s, which NVIDIA's NVML can't be asked for: %s", device, error)
 
 
 class Gpu:
@@ -70,6 +86,12 @@ class Gpu:
             self._busy = None  # of a part of a GPU (MIG) nobody knows
         else:
             self._busy.labels(self._device).set(busy / 100)
+
+    def tell_nothing(self) -> None:
+        """What was told last would be taken for what is so now; and prometheus_client can't take it back."""
+        for gauge in (self._used, self._total, self._busy):
+            if gauge is not None:
+                gauge.labels(self._device).set(math.nan)
 
 
 def _handle(uuid: str) -> tuple[Any, str]:

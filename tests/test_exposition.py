@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -121,17 +122,31 @@ def test_a_process_that_took_the_number_of_one_that_ended_is_another() -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
+    with mounted_on(tmp_path, "tmpfs", "-o", "size=256k") as folder:
+        yield folder
+
+
+@pytest.fixture
+def disk_that_reserves_nothing(tmp_path: Path) -> Iterator[Path]:
+    """A file system without fallocate(2), as of NFS before 4.2."""
+    with mounted_on(tmp_path, "ramfs") as folder:
+        yield folder
+
+
+@contextmanager
+def mounted_on(tmp_path: Path, kind: str, *options: str) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
     try:
-        mounted = subprocess.run(["mount", *options], capture_output=True, check=False)  # noqa: S607
+        mounted = subprocess.run(["mount", "-t", kind, *options, kind, str(folder)], capture_output=True, check=False)  # noqa: S607
     except FileNotFoundError:
         pytest.skip("mount is not installed")
     if mounted.returncode:
         pytest.skip("mounting a file system takes root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
 
 
 COUNTING = """
@@ -197,6 +212,11 @@ def test_a_disk_that_is_too_small_for_all_of_it_is_used_as_far_as_it_goes(small_
     ended = count(small_disk)
     assert ended.returncode == 0, ended.stderr
     assert 1000 < int(ended.stdout) < 4000
+
+
+def test_where_nothing_can_be_reserved_everything_is_told(disk_that_reserves_nothing: Path) -> None:
+    ended = count(disk_that_reserves_nothing)
+    assert (ended.stdout, ended.stderr) == ("4000\n", "")
 
 
 def test_without_this_the_process_would_be_killed(small_disk: Path) -> None:

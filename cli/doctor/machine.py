@@ -6,7 +6,6 @@ import shutil
 import socket
 import tempfile
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from api.connections import FILES_PER_CONNECTION, MAX_CONNECTIONS
 from api.settings import Settings
 from cli.doctor.finding import Finding, ok, problem, warning
+from cli.here import ask
 
 GIB: Final = 2**30
 MIB: Final = 2**20
@@ -163,7 +163,7 @@ def _port(port: int) -> Finding:
 
 def _is_facebento(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/info/server", timeout=2) as answer:
+        with ask(f"http://127.0.0.1:{port}/v1/info/server", timeout_s=2) as answer:
             return b'"facebento"' in answer.read(4096)
     except (OSError, urllib.error.URLError, ValueError):
         return False

@@ -70,8 +70,10 @@ def test_durations_are_told_from_milliseconds_to_the_deadline(registry: Collecto
     assert bounds == sorted(set(bounds))
 
 
-def test_every_outcome_at_the_gate_is_told_from_the_first_request_on(registry: CollectorRegistry) -> None:
+def test_every_outcome_at_the_gate_is_told_before_the_first_request(registry: CollectorRegistry) -> None:
     requests = Requests(deadline_s=30, registry=registry)
+    requests.begin()
+    assert [value(registry, "admissions_total", outcome=each) for each in OUTCOMES] == [0, 0, 0, 0]
     requests.admission("places")
     assert [value(registry, "admissions_total", outcome=each) for each in OUTCOMES] == [0, 0, 0, 1]
 

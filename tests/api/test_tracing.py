@@ -140,10 +140,14 @@ def test_what_needs_no_key_and_what_has_none_makes_no_spans(
     assert request_(path=path, headers=headers) == []
 
 
-def test_a_request_that_the_gate_refuses_after_the_key_has_its_span(request_: Request) -> None:
-    [server, *_] = request_(max_body_bytes=2)
+@pytest.mark.parametrize("headers", [(KEY,), (KEY, (b"content-length", b"3"))])
+def test_a_request_that_the_gate_refuses_after_the_key_has_its_span(
+    request_: Request, headers: Sequence[tuple[bytes, bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    [server, *_] = request_(max_body_bytes=2, headers=headers)
     assert told(server)["http.response.status_code"] == 413
     assert told(server)["facebento.reason"] == "body_too_large"
+    assert told(server)["facebento.key_name"] == caplog.records[-1].facts["key"] == "bob"  # type: ignore[attr-defined]
     assert server.status.status_code is StatusCode.UNSET, "it is the client's fault, and no error of a server's span"
 
 

@@ -142,6 +142,8 @@ def test_an_answer_without_the_faces_is_an_error(service: Service) -> None:
     [
         (401, "The key is wrong.", "photo 1 to /v1/file/detect: 401 The key is wrong."),
         (422, [{"msg": "It is no picture."}], "422 It is no picture."),
+        (401, "\x1b[2J\ud800", "401 \ufffd[2J\ufffd"),
+        (401, ["text"], "401"),
         (502, None, "502"),
     ],
 )
@@ -154,7 +156,7 @@ def test_what_can_not_be_measured_is_told_at_once(service: Service, status: int,
     assert service.asked == 1
 
 
-@pytest.mark.parametrize("about", [{"name": "another"}, [], "text"])
+@pytest.mark.parametrize("about", [{"name": "another"}, [], "text", {"name": "facebento"}, ABOUT | {"version": 1}])
 def test_what_is_no_facebento_is_not_measured(service: Service, about: object) -> None:
     service.about = about
     result = run("--url", service.url, "--key", KEY)
@@ -169,6 +171,10 @@ def test_what_is_no_facebento_is_not_measured(service: Service, about: object) -
         (("--url", "http://127.0.0.1:1", "--key", "x"), 1, "127.0.0.1:1 can't be reached"),
         (("--url", "ftp://x", "--key", "x"), 2, "ftp://x is no http or https address"),
         (("--url", "http://127.0.0.1:1"), 2, "give the service's key in FACEBENTO_API_KEY"),
+        (("--url", "http://127.0.0.1:1", "--key", "k\u00e9y"), 2, "the key holds what none of the service's can"),
+        (("--url", "http://127.0.0.1:1", "--key", "k\r\nx: y"), 2, "the key holds what none of the service's can"),
+        (("--url", "http://a..b", "--key", "x"), 2, "http://a..b is no address"),
+        (("--url", "http://x/\u00fc", "--key", "x"), 2, "is no address"),
         (("nothing.jpg",), 1, "nothing.jpg: No such file"),
         (("--clients", "0"), 2, "--clients"),
     ],
@@ -178,6 +184,35 @@ def test_wrong_use(service: Service, arguments: tuple[str, ...], status: int, to
     result = run(*arguments)
     assert result.exit_code == status
     assert told in result.stderr
+
+
+def test_what_the_service_tells_is_no_command_to_the_terminal(service: Service) -> None:
+    service.about = ABOUT | {"version": "\x1b]0;mine\x07"}
+    result = CliRunner().invoke(
+        main, ["bench", "--url", service.url, "--key", KEY, "--seconds", "0.1", "--clients", "1"], color=True
+    )
+    assert "Service: facebento \ufffd]0;mine\ufffd, cpu" in result.stdout
+    assert not {"\x1b", "\x07"} & set(result.output)
+
+
+def test_what_comes_between_is_counted_as_another_answer(service: Service) -> None:
+    service.answer = lambda path, asked: (200, ["a page"] if asked == 2 else ANSWERS[path])
+    result = run("--url", service.url, "--key", KEY, "--clients", "1", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["measured"][0]["errors"] == {"another answer": 1}
+    service.answer = lambda *_: (200, ["a page"])
+    result = run("--url", service.url, "--key", KEY)
+    assert result.exit_code == 1
+    assert "answers in another form than the service" in result.stderr
+
+
+def test_a_key_of_the_settings_stays_on_this_machine(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEBENTO_API_KEYS", KEY)
+    result = run("--url", "http://faces.invalid")
+    assert result.exit_code == 2
+    assert "those of the settings stay on this machine" in result.stderr
+    assert run("--url", service.url.replace("127.0.0.1", "localhost"), "--clients", "1").exit_code == 0
+    assert service.keys == {KEY}
 
 
 @pytest.mark.parametrize("where", ["{key}", "name={key}", "old expires=2020-01-01,sha256:" + "0" * 64 + ",x={key}"])

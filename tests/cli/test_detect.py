@@ -169,6 +169,22 @@ def test_a_drawing_that_can_not_be_written_fails_alone(run: Run, photos: Path) -
     assert Path("out", "a-2.faces.jpg").is_file()
 
 
+def test_a_drawing_that_its_format_can_not_hold_fails_alone(run: Run, photos: Path) -> None:
+    Image.new("RGB", (16_400, 260)).save(photos / "wide.png")
+    result = run("detect", photos / "wide.png", "--draw", "out.webp", "--max-results", "1")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {photos / 'wide.png'}: it can't be drawn into a file of WEBP's: ")
+
+
+@pytest.mark.usefixtures("run")
+def test_a_drawing_s_name_can_not_speak_to_the_terminal(photos: Path) -> None:
+    (photos / "a.jpg").rename(photos / "\x1b[2J.jpg")
+    Path("out", "\x1b[2J.faces.jpg").mkdir(parents=True)
+    result = CliRunner().invoke(main, ["detect", str(photos / "\x1b[2J.jpg"), "--draw", "out"], color=True)
+    assert "can't be written: Is a directory" in result.stderr
+    assert "\x1b" not in result.output
+
+
 def test_a_model_that_is_not_there_is_told_with_the_command(
     store_folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -49,3 +49,13 @@ def test_a_folder_that_can_not_be_opened_is_named(tmp_path: Path, monkeypatch: p
     assert closed.name == str(tmp_path / "closed")
     with pytest.raises(PhotoError, match="Permission denied"):
         closed.read()
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "gone.jpg").symlink_to("nothing")
+    gone, pipe = find([str(tmp_path)])
+    with pytest.raises(PhotoError, match="No such file"):
+        gone.read()
+    with pytest.raises(PhotoError, match="no regular file"):
+        pipe.read()

@@ -73,9 +73,9 @@ def part(name: str, used: float, **labels: str) -> Values:
 
 
 def a_day_later(today: int) -> Values:
-    """Requests a minute since yesterday, and so many today."""
-    yesterday = f"0+5x{24 * 60}"
-    return {f'facebento_admissions_total{{{WHERE},outcome="admitted"}}': f"{yesterday} {7200 + today}+{today}x60"}
+    """Requests a minute since yesterday, and so many today, of an instance that took the place of another."""
+    of = 'facebento_admissions_total{{job="facebento",instance="{}:3000",outcome="admitted"}}'
+    return {of.format("a"): f"0+5x{24 * 60}", of.format("b"): f"_x{24 * 60} 0+{today}x60"}
 
 
 OF_GPU = "facebento_gpu_memory_used_bytes facebento_gpu_memory_total_bytes"

@@ -27,6 +27,8 @@ def test_the_key_file_may_change_and_keys_end(new_server: NewServer) -> None:
     file = server.folder / "keys"
     file.write_text("first=one\n", encoding="utf-8")
     server.start()
+    # Before anybody came: it is told that nobody did.
+    assert 'facebento_admissions_total{outcome="admitted"} 0.0\n' in HTTP.get(f"{server.url}/metrics").text
     assert [status(server, key) for key in ("one", "short", "two")] == [422, 401, 401]
     moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=6)
     more = f"brief=short expires={moment:%Y-%m-%dT%H:%M:%SZ}\nsecond=two\n"

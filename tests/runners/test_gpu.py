@@ -1,6 +1,7 @@
 """What is told of a GPU, of which NVML is played."""
 
 import logging
+import math
 
 import pynvml
 import pytest
@@ -56,3 +57,32 @@ def test_what_can_not_be_asked_is_said_once_and_harms_nothing(
         _watch("cuda:1")
     [record] = caplog.records
     assert "cuda:1" in record.getMessage()
+
+
+class Enough(BaseException):
+    pass
+
+
+def test_what_fails_once_is_asked_again_and_is_not_told_as_it_was(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretend(monkeypatch)
+    answers = iter([None, pynvml.NVMLError_Timeout(), pynvml.NVMLError_Timeout(), None, pynvml.NVMLError_GpuIsLost()])
+    ask = pynvml.nvmlDeviceGetMemoryInfo
+    told: list[float | None] = []
+
+    def memory(handle: object) -> object:
+        told.append(value(registry, "memory_used_bytes"))
+        error = next(answers, Enough())
+        if error is not None:
+            raise error
+        return ask(handle)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory)
+    monkeypatch.setattr("runners.gpu.Gpu", lambda device: Gpu(device, registry))
+    monkeypatch.setattr("runners.gpu.PAUSE_S", 0)
+    with caplog.at_level(logging.WARNING, "facebento.metrics"), pytest.raises(Enough):
+        _watch("cuda:1")
+    assert [None if each is None else math.isnan(each) for each in told] == [None, False, True, True, False, True]
+    assert math.isnan(value(registry, "utilization_ratio") or 0)
+    assert ["Timeout" in record.getMessage() for record in caplog.records] == [True, False], "once for each time"
