@@ -55,7 +55,7 @@ def browser() -> Iterator[Chrome]:
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--disable-background-networking",
-        "--use-fake-device-for-media-stream=fps=5",  # drawing them is what a camera costs
+        "--use-fake-device-for-media-stream",
         "--lang=en-US",
         "--window-size=1280,900",
     ):

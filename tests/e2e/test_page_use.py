@@ -35,14 +35,16 @@ def test_a_photo_of_the_camera(page: Page) -> None:
     assert page.run("return window.track.readyState") == "ended"  # its light goes out
     assert page.text("#photo-1 .status").startswith("No face was found.")  # in the test picture
     # Of cameras that are asked for before the last one was there, all but the newest are let go of.
-    page.wait_for(
+    page.run(
         """
+        window.real = navigator.mediaDevices.getUserMedia;
         window.tracks = [];
         let allow;
         const allowed = new Promise((done) => { allow = done; });
-        const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-        navigator.mediaDevices.getUserMedia = async (wanted) => {
-            const stream = await real(wanted);
+        navigator.mediaDevices.getUserMedia = async () => {
+            const canvas = document.createElement("canvas");
+            canvas.getContext("2d").fillRect(0, 0, 9, 9);
+            const stream = canvas.captureStream();
             tracks.push(...stream.getTracks());
             await allowed;
             return stream;
@@ -56,6 +58,7 @@ def test_a_photo_of_the_camera(page: Page) -> None:
     assert page.run("return tracks.map((each) => each.readyState)") == ["ended", "ended", "live"]
     page.find("#camera-close").click()
     page.until(lambda: page.run("return tracks.every((each) => each.readyState === 'ended')"))
+    page.run("navigator.mediaDevices.getUserMedia = window.real")
     # Refused, and where no browser gives it to a page.
     page.cdp("Browser.setPermission", permission={"name": "camera"}, setting="denied", origin=page.server.url)
     for words in ("The camera is not allowed for this page.", "Browsers give a page the camera only over https"):
