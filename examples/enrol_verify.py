@@ -1,7 +1,7 @@
 """Enrol people by photographs, verify or identify them by another: features in SQLite, compared where they are kept.
 
     python examples/enrol_verify.py enrol eileen photo.jpg --consent "form 17 of 2026-05-04"
-    python examples/enrol_verify.py verify eileen door.jpg      # exit status 0: it is her, 1: it is not
+    python examples/enrol_verify.py verify eileen door.jpg      # exit status 0: it is her, 1: it is not, 2: no telling
     python examples/enrol_verify.py identify door.jpg
     python examples/enrol_verify.py forget eileen
 
@@ -80,7 +80,7 @@ def feature_of_one(client: Client, photo: Path) -> Feature:
     """For enrolment there must be one face, or the wrong person may be enrolled."""
     found = client.multi_feature(photo)
     if len(found) != 1:
-        raise SystemExit(f"{photo} shows {len(found)} faces. To enrol somebody it must show one.")
+        raise ValueError(f"{photo} shows {len(found)} faces. To enrol somebody it must show one.")
     return found[0].feature
 
 
@@ -89,10 +89,10 @@ def best_match(client: Client, people: People, photo: Path, name: str | None = N
     mapping: ScoreMapping = client.score_mapping()
     gallery = Gallery(mapping, people.features(mapping.fingerprint, name))
     if not len(gallery):
-        raise SystemExit(f"{name or 'Nobody'} is not enrolled, or by another embedder: enrol from photographs again.")
+        raise ValueError(f"{name or 'Nobody'} is not enrolled, or by another embedder: enrol from photographs again.")
     feature = client.feature(photo).feature
     if feature is None:
-        raise SystemExit(f"{photo} shows no face.")
+        raise ValueError(f"{photo} shows no face.")
     return gallery.search(feature, limit=1)[0]
 
 
@@ -115,30 +115,36 @@ def main(arguments: Sequence[str]) -> int:
     commands.add_parser("forget", help="delete a person and all that is kept of them").add_argument("name")
     asked = parser.parse_args(arguments)
 
-    with closing(People(asked.db)) as people, Client(asked.url) as client:
-        match asked.command:
-            case "enrol":
-                people.enrol(asked.name, asked.consent, [feature_of_one(client, photo) for photo in asked.photos])
-                print(f"{asked.name}: enrolled by {len(asked.photos)} photographs")
-            case "verify":
-                _, score = best_match(client, people, asked.photo, asked.name)
-                same = score >= asked.threshold
-                print(f"{score:.3f}: {'' if same else 'not '}{asked.name}")
-                return 0 if same else 1
-            case "identify":
-                name, score = best_match(client, people, asked.photo)
-                known = score >= asked.threshold
-                print(f"{score:.3f}: {name if known else 'nobody who is enrolled'}")
-                return 0 if known else 1
-            case "forget":
-                known = people.forget(asked.name)
-                print(f"{asked.name}: {'forgotten' if known else 'is not enrolled'}")
-                return 0 if known else 1
+    try:
+        with closing(People(asked.db)) as people, Client(asked.url) as client:
+            return run(asked, people, client)
+    except (FacebentoError, OSError, ValueError, sqlite3.Error) as error:
+        print(error, file=sys.stderr)
+        return 2  # and not 1, which says that it is somebody else
+
+
+def run(asked: argparse.Namespace, people: People, client: Client) -> int:
+    """The exit status. Raises FacebentoError, OSError, ValueError."""
+    match asked.command:
+        case "enrol":
+            people.enrol(asked.name, asked.consent, [feature_of_one(client, photo) for photo in asked.photos])
+            print(f"{asked.name}: enrolled by {len(asked.photos)} photographs")
+        case "verify":
+            _, score = best_match(client, people, asked.photo, asked.name)
+            same = score >= asked.threshold
+            print(f"{score:.3f}: {'' if same else 'not '}{asked.name}")
+            return 0 if same else 1
+        case "identify":
+            name, score = best_match(client, people, asked.photo)
+            known = score >= asked.threshold
+            print(f"{score:.3f}: {name if known else 'nobody who is enrolled'}")
+            return 0 if known else 1
+        case "forget":
+            known = people.forget(asked.name)
+            print(f"{asked.name}: {'forgotten' if known else 'is not enrolled'}")
+            return 0 if known else 1
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (FacebentoError, OSError, ValueError) as error:
-        sys.exit(f"{error}")
+    sys.exit(main(sys.argv[1:]))

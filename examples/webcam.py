@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from facebento_client import Client, FacebentoError, NoAnswerError, OverloadedError, UnavailableError
+from facebento_client import Client, DeadlineError, FacebentoError, NoAnswerError, OverloadedError, UnavailableError
 
 JPEG_QUALITY = 90
 NAME = "facebento: q ends it"
@@ -110,7 +110,7 @@ def watch(client: Client, newest: Newest, show: Callable[[MatLike], bool]) -> in
     while (frame := newest.take()) is not None:
         try:
             drawn = look(client, frame)
-        except (OverloadedError, UnavailableError, NoAnswerError) as error:
+        except (OverloadedError, UnavailableError, DeadlineError, NoAnswerError) as error:
             print(error, file=sys.stderr)  # a busy moment costs frames, not the loop
             time.sleep(0.5)
             continue

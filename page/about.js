@@ -6,9 +6,11 @@ import { say } from "./words.js";
 const line = document.querySelector("#about");
 
 let told;
+let failed = false;
 
 /** To be called again when the language has changed. */
 export function render() {
+  if (failed) line.textContent = say("aboutUnknown"); // the first request that matters says more
   if (!told) return;
   const { server, detector, embedder } = told;
   const facts = [
@@ -23,14 +25,14 @@ export function render() {
   line.replaceChildren(...parts);
 }
 
-/** known(embedder) is called with what is told of it. */
+/** known(embedder) is called with what is told of it. Where nothing is, this may be called again. */
 export async function install(known) {
   try {
     told = await service.about();
+    failed = false;
   } catch {
-    line.textContent = say("aboutUnknown"); // the first request that matters says more
-    return;
+    failed = true;
   }
   render();
-  known(told.embedder);
+  if (told) known(told.embedder);
 }

@@ -17,14 +17,18 @@ const WORDS = {
 };
 
 let facing = "user";
+let newest; // start that was made: a camera that comes for an older one is let go of
 
 function stop() {
+  newest = undefined;
   for (const track of video.srcObject?.getTracks() ?? []) track.stop();
   video.srcObject = null;
 }
 
 async function start() {
   stop();
+  const mine = {};
+  newest = mine;
   take.disabled = true;
   trouble.hidden = true;
   let stream;
@@ -34,21 +38,22 @@ async function start() {
     stream = await navigator.mediaDevices.getUserMedia({
       video: { facingMode: facing, width: { ideal: 1920 }, height: { ideal: 1080 } },
     });
-    if (!dialog.open) {
-      // It was closed before the camera was there.
+    if (mine !== newest) {
+      // The dialog was closed, or another camera asked for, before this one was there.
       for (const track of stream.getTracks()) track.stop();
       return;
     }
     video.srcObject = stream;
     await video.play();
     const devices = await navigator.mediaDevices.enumerateDevices();
+    if (mine !== newest) return;
     other.hidden = devices.filter(({ kind }) => kind === "videoinput").length < 2;
     const [track] = stream.getVideoTracks();
     video.classList.toggle("mirrored", (track.getSettings().facingMode ?? "user") === "user");
     take.disabled = false;
     take.focus();
   } catch (error) {
-    if (!dialog.open) return;
+    if (mine !== newest) return;
     stop();
     trouble.textContent = say(WORDS[error.name] ?? "cameraInsecure");
     trouble.hidden = false;

@@ -114,8 +114,8 @@ export class Comparison extends EventTarget {
     } catch (error) {
       if (request !== this.#request) return;
       if (!(error instanceof Refused)) throw error;
-      this.#refused = error;
-      if (error.status === 401) key.ask("keyRefused");
+      if (error.status === 401) key.ask("keyRefused"); // which says all there is to say
+      else this.#refused = error;
     }
     this.#request = undefined;
     this.#changed();

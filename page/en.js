@@ -109,6 +109,7 @@ export default {
   itSaid: "The service said: ",
   retryAfter: (seconds) => `Try again in ${count(seconds, "one second", "# seconds")}.`,
   offline: "The service can’t be reached. See whether it still runs (“make serve” starts it) and whether this device is on its network.",
+  unreadable: "The browser can’t read this file: it is a folder, or it was changed, moved or removed since it was chosen. Choose the photo again.",
   tooLarge: "The file is larger than this service takes. Save it smaller, or whoever runs the service raises FACEBENTO_MAX_BODY_BYTES.",
   busy: "The service has more requests than it can take just now.",
   unavailable: "The service is starting, stopping, or a part of it is down.",

@@ -1,4 +1,5 @@
 /** The API key: asked for once, and kept for this tab alone, until it is closed or the key is forgotten. */
+import { tab } from "./tab.js";
 import { say } from "./words.js";
 
 const KEPT = "facebento.key";
@@ -12,7 +13,7 @@ const forget = document.querySelector("#key-forget");
 let complaint = "";
 
 export function key() {
-  return sessionStorage.getItem(KEPT) ?? "";
+  return tab.getItem(KEPT) ?? "";
 }
 
 function render() {
@@ -25,7 +26,7 @@ function render() {
 
 /** Ask for it, with the name of the text that says why. */
 export function ask(reason) {
-  sessionStorage.removeItem(KEPT);
+  tab.removeItem(KEPT);
   complaint = reason;
   render();
   input.focus();
@@ -43,7 +44,7 @@ export function install(entered) {
     }
     input.value = "";
     complaint = "";
-    sessionStorage.setItem(KEPT, typed);
+    tab.setItem(KEPT, typed);
     render();
     forget.focus();
     entered();

@@ -31,11 +31,23 @@ function exchanges() {
   return [...detections, { name: words.say("comparisonHeading"), request, answer: comparison.answer }];
 }
 
+function learn() {
+  about.install((embedder) => {
+    comparison.embedder = embedder;
+    comparison.render();
+  });
+}
+
 function askAgain() {
   for (const photo of photos) if (photo.file) photo.ask();
 }
 
-for (const photo of photos) photo.addEventListener("changed", () => comparison.update());
+for (const photo of photos) {
+  photo.addEventListener("changed", () => {
+    if (photo.answer && !comparison.embedder) learn(); // it was starting when the page was opened
+    comparison.update();
+  });
+}
 comparison.addEventListener("changed", () => code.render(exchanges()));
 
 order.addEventListener("change", askAgain);
@@ -80,7 +92,4 @@ words.install(() => {
   comparison.render();
   code.render(exchanges());
 });
-about.install((embedder) => {
-  comparison.embedder = embedder;
-  comparison.render();
-});
+learn();

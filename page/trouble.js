@@ -2,7 +2,7 @@
 import { make } from "./element.js";
 import { say } from "./words.js";
 
-const BY_STATUS = { 0: "offline", 413: "tooLarge", 429: "busy", 502: "offline", 503: "unavailable", 504: "late" };
+const BY_STATUS = { 0: "offline", file: "unreadable", 413: "tooLarge", 429: "busy", 502: "offline", 503: "unavailable", 504: "late" };
 const BY_TYPE = {
   image_corrupt: "corrupt",
   image_unsupported_format: "unsupported",
@@ -25,7 +25,13 @@ export function show(box, refused, again) {
   if (message) box.append(make("p", { className: "small" }, say("itSaid"), make("q", { lang: "en" }, message)));
   if (AGAIN.has(status)) {
     const button = make("button", { type: "button" }, say("again"));
-    button.addEventListener("click", again);
+    button.addEventListener("click", () => {
+      // The button goes with the trouble: who pressed it by keyboard waits where the answer will be told.
+      const status = box.parentElement.querySelector(".status");
+      status.tabIndex = -1;
+      status.focus();
+      again();
+    });
     box.append(button);
   }
 }

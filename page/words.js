@@ -1,6 +1,7 @@
 /** What the page says, in the language that was chosen. */
 import en from "./en.js";
 import ko from "./ko.js";
+import { tab } from "./tab.js";
 
 const TEXTS = { en, ko };
 const KEPT = "facebento.language";
@@ -8,7 +9,7 @@ const KEPT = "facebento.language";
 let language = kept() ?? preferred();
 
 function kept() {
-  const before = sessionStorage.getItem(KEPT);
+  const before = tab.getItem(KEPT);
   return before in TEXTS ? before : undefined;
 }
 
@@ -51,7 +52,7 @@ export function install(changed) {
   for (const each of buttons) {
     each.addEventListener("click", () => {
       language = each.dataset.language;
-      sessionStorage.setItem(KEPT, language);
+      tab.setItem(KEPT, language);
       apply();
       changed();
     });

@@ -40,6 +40,36 @@ def test_the_key_is_in_this_tab_alone_and_nowhere_on_the_page(page: Page) -> Non
     assert page.focused().get_attribute("id") == "key-input"
 
 
+def test_a_browser_that_keeps_nothing_for_pages_keeps_the_key_until_the_page_is_left(page: Page) -> None:
+    denied = (
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('', 'SecurityError'); } })"
+    )
+    script = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": denied})
+    try:
+        page.open()
+        page.find("[data-language=ko]").click()
+        page.find("[data-language=en]").click()
+        page.enter_key()
+        page.put(1, ASTRONAUT)
+        assert page.text("#photo-1 .status").startswith("1 face.")
+        page.find("#key-forget").click()
+        assert page.find("#key-form").is_displayed()
+    finally:
+        page.cdp("Page.removeScriptToEvaluateOnNewDocument", identifier=script["identifier"])
+    page.open()
+
+
+def test_a_password_in_the_address_is_not_in_the_requests_that_are_shown(page: Page) -> None:
+    address = page.server.url.replace("//", "//somebody:password@")
+    page.hosts.add(address.removeprefix("http://"))
+    page.open(f"{address}/")
+    page.enter_key()
+    page.put(1, ASTRONAUT)
+    for shown in ("pre.curl", "pre.python"):
+        assert page.server.url in page.text(shown)
+        assert "password" not in page.text(shown)
+
+
 def test_what_is_not_the_pages_own_is_not_let_in(page: Page) -> None:
     """That the policy is in force: what this test tries is told to the console, which is emptied of it."""
     broken = page.wait_for(

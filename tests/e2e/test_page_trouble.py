@@ -1,6 +1,7 @@
 """The page when something goes wrong: a key, a file, the service itself, an answer that comes late."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,10 @@ def test_what_may_go_well_the_next_time_can_be_tried_again(page: Page) -> None:
         ),
         (error(504, "Late."), "The service took too long over this."),
         (error(500, "Unforeseen."), "The service did not take the request (status 500)."),
+        # Of somebody on the way.
+        (error(500, {"code": 7}), "The service did not take the request (status 500).\nTry again"),
+        ("return Promise.resolve(new Response('null', {status: 500}))", "The service did not take the request"),
+        ("return Promise.resolve(new Response('{}'))", "The service can\u2019t be reached."),
         ("return Promise.resolve(new Response('<html>', {status: 502}))", "The service can\u2019t be reached."),
         ("return Promise.reject(new TypeError('Failed to fetch'))", "The service can\u2019t be reached."),
     ):
@@ -82,6 +87,7 @@ def test_what_may_go_well_the_next_time_can_be_tried_again(page: Page) -> None:
         assert page.text("#photo-1 [role=alert]").startswith(words)
     page.run("window.fetch = window.real")
     page.find("#photo-1 .trouble button").click()
+    assert page.focused() == page.find("#photo-1 .status")  # for the button is no more
     page.settle()
     assert page.text("#photo-1 .status").startswith("1 face.")
     page.answer_with(f"if (url.endsWith('detect')) return real(url, options); {error(429, 'Too many.', **wait)}")
@@ -91,6 +97,23 @@ def test_what_may_go_well_the_next_time_can_be_tried_again(page: Page) -> None:
     page.find("#comparison-trouble button").click()
     page.settle()
     assert page.text("#comparison-status").startswith("Likely different people.")
+    page.answer_with(f"if (url.endsWith('detect')) return real(url, options); {error(401, 'No such key.')}")
+    page.put(2, ASTRONAUT)
+    assert page.text("#key-trouble").startswith("The service does not know this key")
+    assert not page.find("#comparison").is_displayed()
+
+
+def test_a_file_that_is_no_more_is_not_the_services_fault(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "photo.jpg"
+    shutil.copy(ASTRONAUT, file)
+    page.enter_key()
+    page.put(1, file)
+    file.unlink()
+    page.answer_with("return Promise.reject(new TypeError('Failed to fetch'))")
+    page.find("#order option[value='1']").click()
+    page.until(lambda: page.find("#photo-1 .trouble").is_displayed())
+    assert page.text("#photo-1 [role=alert]").startswith("The browser can\u2019t read this file")
+    assert page.all("#photo-1 .trouble button") == []
 
 
 def test_an_answer_that_comes_late_is_not_shown_over_a_newer_one(page: Page) -> None:

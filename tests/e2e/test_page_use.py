@@ -34,6 +34,31 @@ def test_a_photo_of_the_camera(page: Page) -> None:
     assert not page.find("#camera").is_displayed()
     assert page.run("return window.track.readyState") == "ended"  # its light goes out
     assert page.text("#photo-1 .status").startswith("No face was found.")  # in the test picture
+    # Of cameras that are asked for before the last one was there, all but the newest are let go of.
+    page.run(
+        """
+        window.real = navigator.mediaDevices.getUserMedia;
+        window.tracks = [];
+        let allow;
+        const allowed = new Promise((done) => { allow = done; });
+        navigator.mediaDevices.getUserMedia = async () => {
+            const canvas = document.createElement("canvas");
+            canvas.getContext("2d").fillRect(0, 0, 9, 9);
+            const stream = canvas.captureStream();
+            tracks.push(...stream.getTracks());
+            await allowed;
+            return stream;
+        };
+        const press = (button) => document.querySelector(button).click();
+        ["#photo-1 .by-camera", "#camera-other", "#camera-other"].forEach(press);
+        allow();
+        """
+    )
+    page.until(lambda: page.run("return tracks.length === 3") and page.find("#camera-take").is_enabled())
+    assert page.run("return tracks.map((each) => each.readyState)") == ["ended", "ended", "live"]
+    page.find("#camera-close").click()
+    page.until(lambda: page.run("return tracks.every((each) => each.readyState === 'ended')"))
+    page.run("navigator.mediaDevices.getUserMedia = window.real")
     # Refused, and where no browser gives it to a page.
     page.cdp("Browser.setPermission", permission={"name": "camera"}, setting="denied", origin=page.server.url)
     for words in ("The camera is not allowed for this page.", "Browsers give a page the camera only over https"):
@@ -212,8 +237,8 @@ def test_nothing_is_wider_than_a_phone(page: Page) -> None:
     page.look(width=320, height=640, density=2)
     assert page.run(wider) <= 0
     page.enter_key()
-    page.put(1, TWO)
-    page.put(2, ASTRONAUT)
+    page.put(1, ASTRONAUT)
+    page.put(2, ASTRONAUT)  # a score of 1, at the scale's end
     page.run("for (const each of document.querySelectorAll('details')) each.open = true")
     for language in ("en", "ko"):
         page.find(f"[data-language={language}]").click()
@@ -232,3 +257,16 @@ def test_it_is_dark_where_the_system_is(page: Page) -> None:
     assert brightness("backgroundColor") - brightness("color") > 150
     page.look(theme="dark")
     assert brightness("color") - brightness("backgroundColor") > 150
+
+
+def test_what_is_told_by_colour_is_told_where_the_system_sets_the_colours(page: Page) -> None:
+    page.enter_key()
+    page.put(1, ASTRONAUT)
+    page.put(2, ASTRONAUT)
+    page.cdp("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+    of = "return getComputedStyle(document.querySelector(arguments[0]), arguments[1])[arguments[2]]"
+    ground = page.run(of, "#comparison", None, "backgroundColor")
+    for mark, part in ((".bar .line", None), (".pin", "::after")):
+        assert page.run(of, mark, part, "backgroundColor") != ground
+    chosen, other = (page.run(of, f"[data-language={each}]", None, "outlineStyle") for each in ("en", "ko"))
+    assert (chosen, other) == ("solid", "none")

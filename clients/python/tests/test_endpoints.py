@@ -25,6 +25,7 @@ from facebento_client import (
     Landmarks,
     MultiEmbeddingsResult,
     MultiFeatureResult,
+    NoAnswerInTimeError,
     Point,
     ScoreMapping,
     ScoreResult,
@@ -253,6 +254,16 @@ def test_nobody_there_is_not_ready(asked: Ask) -> None:
 def test_a_service_that_starts_is_waited_for(asked: Ask, naps: list[float]) -> None:
     asked(answers(httpx.ConnectError("refused"), httpx.Response(503), httpx.Response(200)), "wait_until_ready")
     assert len(naps) == 2
+
+
+@pytest.mark.usefixtures("naps")
+def test_a_service_that_hangs_is_waited_for_no_longer_than_told(asked: Ask) -> None:
+    service = answers(httpx.ReadTimeout(""))
+    with pytest.raises(NoAnswerInTimeError):
+        asked(service, "wait_until_ready", timeout_s=7)
+    waited = [request.extensions["timeout"]["read"] for request in service.requests]
+    assert waited[0] == 5
+    assert waited[-1] == 0.5
 
 
 def test_both_clients_have_the_same_methods() -> None:

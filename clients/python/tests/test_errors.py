@@ -1,5 +1,8 @@
 """Every status, and every way to get none."""
 
+import copy
+import pickle
+
 import httpx
 import pytest
 
@@ -60,7 +63,9 @@ def test_what_is_wrong_with_a_request_is_told_field_by_field(asked: Ask) -> None
     )
 
 
-@pytest.mark.parametrize("body", [b"<h1>Bad\n gateway</h1>", b"[]", b'{"detail": [1]}', b"\xff\xfe", b'{"detail": {}}'])
+@pytest.mark.parametrize(
+    "body", [b"<h1>Bad\n gateway</h1>", b"[]", b'{"detail": [1]}', b"\xff\xfe", b'{"detail": {}}', b"[" * 9**5]
+)
 def test_an_answer_of_a_stranger_is_told_shortly(asked: Ask, body: bytes) -> None:
     with pytest.raises(UnavailableError) as caught:
         asked(answers(httpx.Response(502, content=body + b" " * 9000 + b"end")), "health", retry=0)
@@ -68,10 +73,26 @@ def test_an_answer_of_a_stranger_is_told_shortly(asked: Ask, body: bytes) -> Non
     assert len(caught.value.detail) < 300
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b'{"score": "high"}', b"\xff"])
+def test_an_error_goes_from_one_process_to_another() -> None:
+    error = OverloadedError("Later.", status=429, problems=[Problem(("body",), "x", "y")], request_id="4711")
+    error.add_note("of a.jpg")
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301  its own
+        assert type(again) is OverloadedError
+        assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+BODIES = [b"<html>", b"{}", b"[]", b'{"score": "high"}', b"\xff", b'{"score": ' + b"9" * 400 + b"}", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body[:12])
 def test_a_200_of_something_else_is_an_error(asked: Ask, body: bytes) -> None:
     with pytest.raises(UnexpectedAnswerError, match="Is this its address"):
         asked(answers(httpx.Response(200, content=body)), "feature_score", "a", "b")
+
+
+def test_a_model_that_is_none_is_an_error(asked: Ask) -> None:
+    with pytest.raises(UnexpectedAnswerError):
+        asked(answers(httpx.Response(200, content=b"[]")), "model_info", "a-model")
 
 
 def test_a_feature_of_a_newer_format_says_so(asked: Ask) -> None:

@@ -154,6 +154,16 @@ def test_features_of_two_embedders_are_not_compared() -> None:
             compare()
 
 
+def test_vectors_of_two_lengths_are_not_compared_though_their_fingerprints_are_one() -> None:
+    short, long = feature(0.6, 0.8), feature(0.6, 0.8, 0.1)
+    with pytest.raises(FeatureMismatchError, match="2 dimensions"):
+        short.compare(long, MAPPING)
+    with pytest.raises(FeatureMismatchError, match="2 dimensions"):
+        Gallery(MAPPING, [(1, short), (2, long)])
+    with pytest.raises(FeatureMismatchError, match="3 dimensions"):
+        Gallery(MAPPING, [(1, short)]).search(long)
+
+
 def test_a_gallery_names_the_most_alike_first() -> None:
     gallery = Gallery(MAPPING, [("far", feature(-0.6, 0.8)), ("near", feature(0.9, 0.1)), ("same", feature(0.6, 0.8))])
     best = gallery.search(feature(0.6, 0.8), limit=2)

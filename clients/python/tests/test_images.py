@@ -61,11 +61,13 @@ def test_a_frame_of_opencv_is_turned_round_by_whoever_has_it() -> None:
     assert (service_sees(images.read(frame[..., ::-1])) == RGB).all()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV"])
 def test_a_picture_is_sent_as_it_looks(mode: str) -> None:
-    image = Image.fromarray(RGB).convert(mode)
+    unmultiplied = {"La": "LA", "RGBa": "RGBA", "PA": "P"}.get(mode, mode)
+    image = Image.fromarray(RGB).convert(unmultiplied).convert(mode)
     seen = service_sees(images.read(image))
-    expected = image.convert("RGBA").convert("RGB") if "A" in mode else image.convert("RGB")
+    plain = image.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, mode))
+    expected = plain.convert("RGBA").convert("RGB") if "A" in mode else plain.convert("RGB")
     assert (seen == np.asarray(expected)).all()
     assert (np.asarray(pictures.picture(image)) == seen).all()
 
@@ -86,6 +88,10 @@ def test_16_bits_and_transparency_are_seen_as_the_service_sees_them() -> None:
         assert (np.asarray(pictures.picture(file)) == service_sees(file)).all()
     with Image.open(io.BytesIO(deep)) as image:
         assert (service_sees(images.read(image)) == service_sees(deep)).all()
+        # As other versions of Pillow open it.
+        whole = image.convert("I")
+    assert (service_sees(images.read(whole)) == service_sees(deep)).all()
+    assert (np.asarray(pictures.picture(whole)) == service_sees(deep)).all()
 
 
 @pytest.mark.parametrize(
@@ -104,6 +110,7 @@ def test_16_bits_and_transparency_are_seen_as_the_service_sees_them() -> None:
         (np.zeros((2, 2, 4), np.uint8), ValueError, "shape"),
         (np.zeros((0, 2, 3), np.uint8), ValueError, "shape"),
         (np.zeros(7, np.uint8), ValueError, "shape"),
+        (Image.new("F", (2, 2)), ValueError, "mode F"),
     ],
     ids=lambda each: str(each) if isinstance(each, str) else type(each).__name__,
 )

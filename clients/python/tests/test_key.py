@@ -77,7 +77,19 @@ def test_a_client_that_is_shared_keeps_it_to_itself() -> None:
     assert "x-api-key" not in client._http.headers
 
 
-@pytest.mark.parametrize("address", ["service:3000", "ftp://service", "http://", "/v1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "service:3000",
+        "ftp://service",
+        "http://",
+        "/v1",
+        "http://service:port",
+        "http://[::1",
+        "http://a/?b=c",
+        "http://a/#b",
+    ],
+)
 def test_an_address_must_be_one(address: str) -> None:
-    with pytest.raises(ValueError, match="begins with http"):
+    with pytest.raises(ValueError, match="The service's address"):
         Client(address)

@@ -129,16 +129,20 @@ class AsyncClient:
 
     async def ready(self) -> bool:
         """Whether the service takes requests now: /readyz, asked once. False where nobody answers."""
-        try:
-            return is_ready(await self._http.send(self._connection.build(self._http, READY), follow_redirects=False))
-        except httpx.TransportError:
-            return False
+        return await self._ready(None)
 
     async def wait_until_ready(self, timeout_s: float = 120.0) -> None:
         """Return as soon as the service takes requests. Raises NoAnswerInTimeError."""
         waiting = Waiting(timeout_s)
-        while not await self.ready():  # noqa: ASYNC110  what changes is on another machine
+        while not await self._ready(waiting.answer_s):  # noqa: ASYNC110  what changes is on another machine
             await asyncio.sleep(waiting.pause_s())
+
+    async def _ready(self, timeout_s: float | None) -> bool:
+        request = self._connection.build(self._http, READY, timeout_s)
+        try:
+            return is_ready(await self._http.send(request, follow_redirects=False))
+        except httpx.RequestError:
+            return False
 
     async def _call(self, call: calls.Call[T]) -> T:
         # Files are read and pictures encoded where they don't hold up the others.

@@ -28,7 +28,7 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     path: str  # the one that takes JSON
-    read: Callable[[Any], T]  # the answer's JSON -> the result; raises KeyError, TypeError, ValueError
+    read: Callable[[Any], T]  # the answer's JSON -> the result; raises what Python does where it is another
     images: Mapping[str, ImageSource] = field(default_factory=dict, repr=False)
     fields: Mapping[str, int | str] = field(default_factory=dict, repr=False)
     form_path: str | None = None  # the same as a form with files, where there is one
@@ -55,7 +55,7 @@ class Call(Generic[T]):
             return self.read(response.json())
         except errors.FeatureError:
             raise  # of a newer format, perhaps: it says so itself
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             raise errors.unexpected(response) from None
 
 

@@ -137,16 +137,20 @@ class Client:
 
     def ready(self) -> bool:
         """Whether the service takes requests now: /readyz, asked once. False where nobody answers."""
-        try:
-            return is_ready(self._http.send(self._connection.build(self._http, READY), follow_redirects=False))
-        except httpx.TransportError:
-            return False
+        return self._ready(None)
 
     def wait_until_ready(self, timeout_s: float = 120.0) -> None:
         """Return as soon as the service takes requests. Raises NoAnswerInTimeError."""
         waiting = Waiting(timeout_s)
-        while not self.ready():
+        while not self._ready(waiting.answer_s):
             time.sleep(waiting.pause_s())
+
+    def _ready(self, timeout_s: float | None) -> bool:
+        request = self._connection.build(self._http, READY, timeout_s)
+        try:
+            return is_ready(self._http.send(request, follow_redirects=False))
+        except httpx.RequestError:
+            return False
 
     def _call(self, call: calls.Call[T]) -> T:
         asked = call.request(form=self._connection.form)

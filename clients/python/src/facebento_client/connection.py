@@ -27,9 +27,14 @@ class Connection:
         self, base_url: str, api_key: str | None, timeout: float | httpx.Timeout, retry: Retry | int, *, form: bool
     ) -> None:
         """Raises ValueError."""
-        address = httpx.URL(base_url)
+        try:
+            address = httpx.URL(base_url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"The service's address can't be read: {error}") from None
         if address.scheme not in ("http", "https") or not address.host:
             raise ValueError("The service's address begins with http:// or https:// and names a host.")
+        if address.query or address.fragment:
+            raise ValueError("The service's address ends with its path: nothing may follow that begins with ? or #.")
         self._address = str(address).rstrip("/")
         self._shown = f"{address.scheme}://{address.netloc.decode('ascii')}{address.path}".rstrip("/")
         key = os.environ.get(KEY_VARIABLE) if api_key is None else api_key
@@ -47,14 +52,20 @@ class Connection:
     def attempts(self) -> Attempts:
         return Attempts(self._retry)
 
-    def build(self, http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
-        """One to send once. The client is only asked to build: it may be one whose base URL is another."""
+    def build(
+        self, http: httpx.Client | httpx.AsyncClient, request: Request, timeout_s: float | None = None
+    ) -> httpx.Request:
+        """One to send once. The client is only asked to build: it may be one whose base URL is another.
+
+        timeout_s: other than the client's own, and no longer than the caller is going to wait.
+        """
         options = dict(request.options)
         # The key for a POST only: nothing else takes one, and what is not sent can't be logged by a proxy.
         shown = self._headers if request.method == "POST" else {"user-agent": self._headers["user-agent"]}
         headers = {**shown, **options.pop("headers", {})}
         url = self._address + request.path
-        return http.build_request(request.method, url, headers=headers, timeout=self._timeout, **options)
+        timeout = self._timeout if timeout_s is None else _timeout(timeout_s)
+        return http.build_request(request.method, url, headers=headers, timeout=timeout, **options)
 
 
 def outcome(call: Call[T], response: httpx.Response) -> T:

@@ -20,7 +20,6 @@ What never leaves the caller's side raises what Python raises for it: TypeError 
 for an array of the wrong shape, OSError for a file that can't be read. No message holds a key, an image or a feature.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,9 +78,19 @@ class ApiError(FacebentoError):
         self.request_id = request_id
         self.retry_after_s = retry_after_s
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As it is told otherwise, an exception with arguments by name can't be read back: in a pool of processes, say.
+        return _again, (type(self), self.detail, vars(self))
+
     def __str__(self) -> str:
         named = f", request {self.request_id}" if self.request_id else ""
         return f"{self.detail} [HTTP {self.status}{named}]"
+
+
+def _again(kind: type[ApiError], detail: str, told: Mapping[str, Any]) -> ApiError:
+    error = kind(detail, status=told["status"])
+    vars(error).update(told)
+    return error
 
 
 class InvalidRequestError(ApiError): ...
@@ -183,7 +192,7 @@ def of_transport(error: httpx.RequestError, request: httpx.Request) -> NoAnswerE
 def _detail(response: httpx.Response) -> Any:
     try:
         body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return None
     return body.get("detail") if isinstance(body, dict) else None
 

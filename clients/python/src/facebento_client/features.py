@@ -107,6 +107,8 @@ class Feature:
     def similarity(self, other: "Feature") -> float:
         """The cosine of the two vectors, -1 to 1. Raises FeatureMismatchError."""
         check_same(self.fingerprint, other.fingerprint)
+        if self.dimensions != other.dimensions:
+            raise FeatureMismatchError(f"One has {self.dimensions} dimensions, the other {other.dimensions}.")
         cosine = math.fsum(map(mul, self.vector, other.vector)) / self.norm / other.norm
         return min(1.0, max(-1.0, cosine))
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 
+from facebento_client.errors import FeatureMismatchError
 from facebento_client.features import Feature, ScoreMapping, check_same
 
 try:
@@ -33,6 +34,8 @@ class Gallery(Generic[K]):
             check_same(feature.fingerprint, mapping.fingerprint)
             self.keys.append(key)
             rows.append(_unit(feature))
+            if len(rows[-1]) != len(rows[0]):
+                raise FeatureMismatchError(f"One has {len(rows[0])} dimensions, another {len(rows[-1])}.")
         self._rows = np.stack(rows) if rows else None
 
     def __len__(self) -> int:
@@ -43,6 +46,8 @@ class Gallery(Generic[K]):
         check_same(feature.fingerprint, self._mapping.fingerprint)
         if self._rows is None:
             return np.empty(0)
+        if feature.dimensions != self._rows.shape[1]:
+            raise FeatureMismatchError(f"One has {feature.dimensions} dimensions, the others {self._rows.shape[1]}.")
         cosines = np.clip(self._rows @ _unit(feature), -1, 1)
         ratios = np.sqrt((1 - cosines) / (1 - self._mapping.cosine))
         near = ratios <= 1

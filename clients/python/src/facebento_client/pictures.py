@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # What PNG keeps as it is; another mode becomes RGB.
 _PNG_MODES = frozenset(("1", "L", "LA", "I;16", "P", "RGB", "RGBA"))
+_UNMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
 def picture(source: images.ImageSource) -> Image.Image:
@@ -48,12 +49,24 @@ def upright(image: Image.Image) -> Image.Image:
 
 def png(image: Image.Image) -> bytes:
     file = io.BytesIO()
+    image = _plain(image)
     kept = image if image.mode in _PNG_MODES else image.convert("RGB")
     kept.save(file, "PNG", compress_level=1)  # the fastest, and hardly larger than the default
     return file.getvalue()
 
 
+def _plain(image: Image.Image) -> Image.Image:
+    """The same in a mode from which Pillow converts without loss. Raises ValueError."""
+    if image.mode == "F":
+        raise ValueError("Numbers of mode F may mean anything. Give a picture of 8 or 16 bits.")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # 16 bits, whichever way Pillow holds them: as older ones open a PNG of 16 bits.
+        return image if image.mode == "I;16" else image.convert("I").convert("I;16")
+    return image.convert(_UNMULTIPLIED[image.mode]) if image.mode in _UNMULTIPLIED else image
+
+
 def _rgb(image: Image.Image) -> Image.Image:
+    image = _plain(image)
     if image.mode.startswith("I;16"):
         return image.point(lambda value: value / 256).convert("L").convert("RGB")
     if image.has_transparency_data:

@@ -13,6 +13,7 @@ from facebento_client.results import ModelInfo
 
 READY = Request("GET", "/readyz")
 PAUSE_S = 0.5
+ANSWER_S = 5.0  # /readyz computes nothing
 
 
 def is_ready(response: httpx.Response) -> bool:
@@ -29,6 +30,11 @@ class Waiting:
 
     def __post_init__(self) -> None:
         self.began = self.clock()
+
+    @property
+    def answer_s(self) -> float:
+        """How long to wait for one answer: a service that hangs must not have the caller wait for longer than told."""
+        return min(ANSWER_S, max(PAUSE_S, self.began + self.timeout_s - self.clock()))
 
     def pause_s(self) -> float:
         """How long until it is asked again. Raises NoAnswerInTimeError."""

@@ -84,7 +84,7 @@ def retry_after_s(value: str | None, now: Callable[[], dt.datetime] = lambda: dt
         return float(value)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=dt.UTC)
