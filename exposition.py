@@ -2,6 +2,8 @@
 
 import mmap
 import os
+import platform
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from logging import getLogger
@@ -19,6 +21,7 @@ from prometheus_client.registry import Collector
 log = getLogger("facebento.metrics")
 
 STARTED = "facebento_process_start_time_seconds"  # a gauge of each process, by which it is told what it is
+FOLDER = "facebento_metrics"  # in BENTOML_HOME
 _FIRST_BYTES = 1 << 16  # of prometheus_client's files
 _ENTRY_BYTES = 64  # of one of their entries, at most, besides its name
 _CLOCK_S = 60.0  # that a host's clock may have been set since a process began
@@ -31,7 +34,42 @@ def install() -> None:
     survive_a_full_disk()
     BentoMLContainer.metrics_client.set(Metrics())
     if values.ValueClass._multiprocess:  # noqa: SLF001  not so in the process that starts the others
+        _leave_the_common_folder()
         Processes().sweep()
+
+
+def make_folder() -> None:
+    """Make a folder for the metrics of the service whose processes this one is about to start, and remove those of
+    services that have ended.
+
+    BentoML has one for all services of a BENTOML_HOME, and empties it when one starts: the others would tell that
+    one's counts from then on, or nothing.
+    """
+    folder = _folder(os.getpid())
+    for each in folder.parent.glob(f"{platform.node()}-*"):
+        number = int(each.name.rpartition("-")[2])
+        if number == os.getpid() or not psutil.pid_exists(number):
+            shutil.rmtree(each, ignore_errors=True)
+    with suppress(OSError):  # the processes will find that, too, and say so
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _folder(starter: int) -> Path:
+    """starter: the number of the process that starts those of the service."""
+    return Path(BentoMLContainer.bentoml_home.get(), FOLDER, f"{platform.node()}-{starter}")
+
+
+def _leave_the_common_folder() -> None:
+    common = Path(BentoMLContainer.prometheus_multiproc_dir.get()).absolute()
+    if Path(Processes()._path) != common:  # noqa: SLF001  as the environment has it
+        return
+    own = _folder(os.getppid())
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _warn(own, error)
+    else:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(own)
 
 
 def begin(process: str) -> None:

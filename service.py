@@ -189,6 +189,7 @@ class FaceService:
     def check() -> None:
         """Before any process of it starts. Building a bento takes no key, serving one does."""
         settings.require_key(configured)
+        exposition.make_folder()
         if configured.runners_inside(on_cpu=cpu_only(configured.device)):
             for runner in (Detector, Embedder):
                 runner.inner.check()  # of one that gets a process of its own, BentoML asks that itself

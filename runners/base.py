@@ -83,6 +83,7 @@ def before_start(stored: StoredModel, options: RunnerOptions) -> Any:
 
     def check() -> None:
         stored.verify()
+        exposition.make_folder()
         if choose_device(options.device) != "cpu" and options.gpu_engine == "tensorrt":
             load_tensorrt()
 

@@ -2,12 +2,13 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -237,3 +238,60 @@ def test_the_file_has_no_holes_and_is_one_that_prometheus_client_reads(tmp_path:
     again = ReservedDict(str(file))
     assert len(list(again.read_all_values())) == 1000  # type: ignore[no-untyped-call]
     again.close()  # type: ignore[no-untyped-call]
+
+
+# A process that starts those of a service, as BentoML does it, and the one that it starts: that tells /metrics for each
+# line that it reads.
+STARTING = """
+import os, sys
+sys.path.insert(0, {root!r})
+from bentoml.serving import ensure_prometheus_dir
+import exposition
+ensure_prometheus_dir()
+exposition.make_folder()
+if worker := os.fork():
+    sys.exit(os.waitpid(worker, 0)[1])
+exposition.install()
+exposition.begin("api")
+for _ in sys.stdin:
+    print(exposition.Metrics().generate_latest().decode().count(exposition.STARTED + "{{"), flush=True)
+"""
+
+
+class Starter:
+    def __init__(self, home: Path) -> None:
+        common = home / "prometheus_multiproc_dir"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", STARTING.format(root=str(ROOT))],
+            env={**os.environ, "BENTOML_HOME": str(home), "PROMETHEUS_MULTIPROC_DIR": str(common)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.name = f"{platform.node()}-{self._process.pid}"
+
+    def tells(self) -> int:
+        """Of how many processes."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def end(self) -> None:
+        self._process.communicate(timeout=30)
+
+
+def test_services_of_one_home_tell_each_of_its_own_processes(tmp_path: Path) -> None:
+    with ExitStack() as running:
+        first = Starter(tmp_path)
+        running.callback(first.end)
+        assert first.tells() == 1
+        second = Starter(tmp_path)
+        running.callback(second.end)
+        assert (second.tells(), first.tells()) == (1, 1)
+        first.end()
+        third = Starter(tmp_path)
+        running.callback(third.end)
+        assert third.tells() == 1
+        assert {each.name for each in (tmp_path / exposition.FOLDER).iterdir()} == {second.name, third.name}
