@@ -23,15 +23,27 @@ def slow(seconds: int) -> Values:
     """Requests of which each takes as long, one a second."""
     bounds = {10: seconds <= 10, 20: seconds <= 20, 30: seconds <= 30, "+Inf": True}
     name = f'facebento_request_duration_seconds_bucket{{{WHERE},endpoint="/v1/detect",status_class="2xx",le='
+    without_key = {
+        f'{name.replace("/v1/detect", path)}"{bound}"}}': "0+60000x60"
+        for path in ("/", "/unknown", "/v1/health", "/v1/info/server")
+        for bound in bounds
+    }
     return {f'{name}"{bound}"}}': "0+60x60" if within else "0x60" for bound, within in bounds.items()} | {
-        f"facebento_deadline_seconds{{{WHERE}}}": "30x60"
+        f"facebento_deadline_seconds{{{WHERE}}}": "30x60",
+        **without_key,
     }
 
 
 def requests(good: int, bad: int) -> Values:
-    """Answered a minute; the bad ones with 503."""
+    """Answered a minute; the bad ones with 503. Many more come without a key."""
     of = f'facebento_requests_total{{{WHERE},endpoint="/v1/detect",key="billing",status='
-    return {f'{of}"200"}}': f"0+{good}x60", f'{of}"503"}}': f"0+{bad}x60"}
+    return {
+        f'{of}"200"}}': f"0+{good}x60",
+        f'{of}"503"}}': f"0+{bad}x60",
+    } | {
+        f'facebento_requests_total{{{WHERE},endpoint="{endpoint}",key="-",status="{status}"}}': "0+60000x60"
+        for endpoint, status in (("/v1/detect", 401), ("/page/{name}", 304), ("/v1/info/server", 503))
+    }
 
 
 def admissions(admitted: int, refused: int) -> Values:
