@@ -78,6 +78,15 @@ def started(each_minutes: int) -> Values:
     }
 
 
+def started_as_a_whole(each_minutes: int) -> Values:
+    """A service that is replaced so often, and with it its counts."""
+    began = " ".join(str(minute // each_minutes + 1) for minute in range(60))
+    return {
+        f'facebento_process_starts_total{{{WHERE},process="api"}}': "1x60",
+        f'facebento_process_start_time_seconds{{{WHERE},process="api",pid="7"}}': began,
+    }
+
+
 def part(name: str, used: float, **labels: str) -> Values:
     where = ",".join([WHERE, *(f'{label}="{value}"' for label, value in labels.items())])
     used_name, total_name = name.split()
@@ -176,6 +185,7 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
         }
 
     groups = [group(alert, bad, fires=True) for alert, (bad, _) in CASES.items()]
+    groups += [group("FacebentoRestarting", started_as_a_whole(each), fires=each < 10) for each in (3, 14)]
     groups += [group(alert, good, fires=False) for alert, (_, good) in CASES.items()]
     file = tmp_path / "tests.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "10m", "tests": groups}))
