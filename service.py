@@ -252,7 +252,7 @@ class FaceService:
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
         if spans:
-            spans.stop()
+            await asyncio.to_thread(spans.stop)
         logs.stop_writing_behind()
 
     def placements(self) -> dict[str, dict[str, str]]:

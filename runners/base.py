@@ -1,5 +1,6 @@
 """What both runners have in common."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -141,7 +142,7 @@ class Runner:
     @bentoml.on_shutdown
     async def leave(self) -> None:
         if self._alone and self.spans:
-            self.spans.stop()
+            await asyncio.to_thread(self.spans.stop)
 
     @property
     def lost(self) -> bool:

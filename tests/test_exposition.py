@@ -58,16 +58,20 @@ finally:
     os.kill(child, signal.SIGKILL)
 os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note of it
 second = told()
-exposition.install()  # as the process that takes the place of the child does it
-print(json.dumps([first, second, [each.name.replace(f"_{{child}}.", "_child.") for each in folder.iterdir()]]))
+if not (next := os.fork()):
+    exposition.install()  # as the process that takes the place of the child does it
+    os._exit(0)
+os.waitpid(next, 0)
+files = [each.name.replace(f"_{{child}}.", "_child.") for each in folder.iterdir()]
+print(json.dumps([first, second, files, told()]))
 os.waitpid(child, 0)
 """
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
-    """The lines of /metrics before one of two processes was killed, those right after that, and the files when another
-    has begun.
+    """The lines of /metrics before one of two processes was killed, those right after that, and the files and the lines
+    when another has begun.
     """
     folder = tmp_path_factory.mktemp("metrics")
     ended = subprocess.run(
@@ -93,8 +97,22 @@ def test_what_a_killed_process_had_in_work_is_no_longer_told_and_what_it_did_is(
     assert 'facebento_process_starts_total{process="detector"} 1.0' in told[1]
 
 
-def test_the_next_process_removes_the_gauges_of_the_killed_one_and_keeps_its_counts(told: list[list[str]]) -> None:
-    assert [file for file in told[2] if "_child" in file] == ["counter_child.db"]
+def test_the_next_process_removes_the_files_of_the_killed_one_and_keeps_its_counts(told: list[list[str]]) -> None:
+    assert [file for file in told[2] if "_child" in file] == []
+    assert "counter_0.db" in told[2]
+    assert {"working 2.0", "ended_total 6.0"} <= set(told[3])
+
+
+def test_however_many_processes_end_there_is_one_file_of_theirs(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING.format(root=str(ROOT), folder=str(tmp_path))],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "5.0\n", ended.stderr
+    assert [each.name.startswith("counter_") for each in tmp_path.iterdir()] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -115,9 +133,12 @@ def test_each_process_that_lives_is_told_with_what_it_uses(told: list[list[str]]
     assert processes(told[1]) == ["api"]
 
 
-def test_a_process_that_took_the_number_of_one_that_ended_is_another() -> None:
-    assert exposition._lives(os.getpid(), time.time())
-    assert not exposition._lives(os.getpid(), time.time() - 1e6)
+def test_a_process_that_took_the_number_of_one_that_ended_is_another(tmp_path: Path) -> None:
+    file = tmp_path / f"counter_{os.getpid()}.db"
+    file.touch()
+    assert exposition._lives(file)
+    os.utime(file, (0, time.time() - 1e6))
+    assert not exposition._lives(file)
 
 
 @pytest.fixture
@@ -255,6 +276,24 @@ exposition.install()
 exposition.begin("api")
 for _ in sys.stdin:
     print(exposition.Metrics().generate_latest().decode().count(exposition.STARTED + "{{"), flush=True)
+"""
+
+
+# Five processes, each of which ends before the next one begins; only the last has a file besides the common one.
+ENDING = """
+import os, sys
+sys.path.insert(0, {root!r})
+from prometheus_client import Counter, Histogram
+import exposition
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        exposition.install()
+        Counter("ended", "Ended").inc()
+        os._exit(0)
+    os.waitpid(child, 0)
+lines = exposition.Metrics().generate_latest().decode().splitlines()
+print(*(line.rpartition(" ")[2] for line in lines if line.startswith("ended_total")))
 """
 
 
