@@ -53,7 +53,7 @@ class Requests:
     def _duration(self) -> Histogram:
         return self._histogram(
             "facebento_request_duration_seconds",
-            "From the head of a request to its answer, by endpoint and the kind of status (2xx, 4xx, 5xx, or 499: the client had gone)",
+            "From the head of a request to its answer, by endpoint and the kind of status (499: the client had gone)",
             ["endpoint", "status_class"],
             self._durations,
         )
