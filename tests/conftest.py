@@ -1,4 +1,4 @@
-"""Pictures to test with, which come with scikit-image and matplotlib; and an empty model store."""
+"""Pictures to test with, which come with scikit-image and matplotlib; an empty model store; the one browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +14,11 @@ from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 from schemathesis.pytest.plugin import SchemathesisFunction
+from selenium.webdriver import Chrome
 from xdist.scheduler import LoadScopeScheduling
 
 from runners.onnx import cuda_devices
+from tests.e2e import browsing
 
 # The same examples each time, on a machine that may be busy; make fuzz asks for many, and others each time.
 settings.register_profile("tests", derandomize=True, deadline=None, database=None)
@@ -60,7 +62,10 @@ OWN_SERVERS = (
 )
 LAST = "tests/e2e/test_stopping.py"
 
-PROCESSES = ("own servers", "shared server", None)
+# They share a browser, and have a server of their own for all of them.
+IN_A_BROWSER = ("tests/docs/test_in_a_browser.py", "tests/e2e/test_page")
+
+PROCESSES = ("shared server", "own servers", "browser", None)
 
 
 def process(nodeid: str) -> str | None:
@@ -68,13 +73,16 @@ def process(nodeid: str) -> str | None:
     file = nodeid.partition("::")[0]
     if file in OWN_SERVERS:
         return "own servers"
+    if file.startswith(IN_A_BROWSER):
+        return "browser"
     return "shared server" if file.startswith("tests/e2e/") else None
 
 
 class ServersApart(LoadScopeScheduling):
-    """Of two processes with tests one has all those that share a server, and the other one those with their own.
+    """Of the processes with tests one has all those that share a server, one those with their own, one the browser's.
 
-    More servers at a time the cores could hardly bear. The files without a server go where there is time.
+    More servers at a time the cores could hardly bear. The files without a server go where there is time: while those
+    with servers of their own wait for one to start, to notice or to end, a third process has the cores.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -110,6 +118,12 @@ def cat() -> NDArray[np.uint8]:
 def photo(astronaut: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A piece of a photograph that decodes quickly, and that no turn or flip leaves as it is: uint8 [60, 80, 3]."""
     return np.ascontiguousarray(astronaut[80:200:2, 160:320:2])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chrome]:
+    with browsing.browser() as driver:
+        yield driver
 
 
 @pytest.fixture
