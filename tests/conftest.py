@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item._id = item.id.with_params(item.operation_label)
     if len({item.nodeid for item in items}) < len(items):
         raise pytest.UsageError("two tests have one id, and xdist would run only one of them")
-    # What takes long begins first, and the servers that tests share are stopped last.
+    # What takes long begins first, and the server that most tests share is stopped last.
     items.sort(key=lambda item: (PROCESSES.index(process(item.nodeid)), item.nodeid.startswith(LAST)))
 
 
@@ -62,10 +62,16 @@ OWN_SERVERS = (
 )
 LAST = "tests/e2e/test_stopping.py"
 
-# They share a browser, and have a server of their own for all of them.
-IN_A_BROWSER = ("tests/docs/test_in_a_browser.py", "tests/e2e/test_page")
+# They share a browser and the bentos, and have a second one of the shared servers: so that one process is not the last.
+SECOND_SERVER = (
+    "tests/docs/test_in_a_browser.py",
+    "tests/e2e/test_bento.py",
+    "tests/e2e/test_commands.py",
+    "tests/e2e/test_containerize.py",
+    "tests/e2e/test_page",  # and all that begin so
+)
 
-PROCESSES = ("shared server", "own servers", "browser", None)
+PROCESSES = ("shared server", "own servers", "second server", None)
 
 
 def process(nodeid: str) -> str | None:
@@ -73,13 +79,13 @@ def process(nodeid: str) -> str | None:
     file = nodeid.partition("::")[0]
     if file in OWN_SERVERS:
         return "own servers"
-    if file.startswith(IN_A_BROWSER):
-        return "browser"
+    if file.startswith(SECOND_SERVER):
+        return "second server"
     return "shared server" if file.startswith("tests/e2e/") else None
 
 
 class ServersApart(LoadScopeScheduling):
-    """Of the processes with tests one has all those that share a server, one those with their own, one the browser's.
+    """One process has the tests that share a server, one those that share another, one those with servers of their own.
 
     More servers at a time the cores could hardly bear. The files without a server go where there is time: while those
     with servers of their own wait for one to start, to notice or to end, a third process has the cores.
