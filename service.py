@@ -22,6 +22,7 @@ from api.access import AccessLog, Endpoints, Entrance
 from api.admission import Admission
 from api.app import create_app
 from api.choice import chosen
+from api.docs import docs_api
 from api.endpoints import faces_api
 from api.gate import Gate
 from api.info import info_api
@@ -112,7 +113,7 @@ CONCURRENCY_ON_GPU = 128
 
 
 keys = KeyRing(configured.keys)
-app = create_app(info_api, faces_api, page_api)
+app = create_app(info_api, faces_api, page_api, docs_api)
 requests = Requests(deadline_s=configured.deadline_s)
 admission = Admission(
     places=lambda: bentoml.get_current_service().concurrency,
@@ -142,7 +143,7 @@ class PackedService(Service["FaceService"]):
         self.inject_config()
         served = AppFactory(self, is_main=is_main)()
         of_bentoml = {route.path for route in served.routes if isinstance(route, Route)}
-        routes = [*info_api.routes, *faces_api.routes, *page_api.routes, *app.routes]
+        routes = [*info_api.routes, *faces_api.routes, *page_api.routes, *docs_api.routes, *app.routes]
         return Entrance(served, Endpoints(routes, of_bentoml))
 
     def all_services(self, exclude_urls: bool = False) -> dict[str, Service[Any]]:

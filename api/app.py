@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header, Request
-from fastapi_offline import FastAPIOffline
 
 import api
 from api import errors
@@ -41,10 +40,11 @@ async def require_admitted(request: Request, _: Annotated[str, Header(alias=KEY_
 
 
 def create_app(*routers: APIRouter) -> FastAPI:
-    app = FastAPIOffline(
+    app = FastAPI(
         title="facebento",
         summary="Face detection, features and 1:1 comparison.",
         version=api.__version__,
+        docs_url=None,  # api/docs.py has it
         redoc_url=None,
         # A path with a slash too many is a 404, as any other that is not in the contract.
         redirect_slashes=False,

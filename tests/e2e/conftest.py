@@ -1,7 +1,10 @@
 """The one server that most of these tests talk to, the one bento, and the page in the browser."""
 
+import http.client
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from selenium.webdriver import Chrome
 
 from tests.e2e import browsing
 from tests.e2e.bentos import Clone, Ended, make_clone
-from tests.e2e.running import NewServer, Server, make_server
+from tests.e2e.running import HTTP, NewServer, Server, make_server
 from tests.repository import git
 
 
@@ -101,3 +104,42 @@ def page(browser: Chrome, server: Server) -> Iterator[browsing.Page]:
     opened = browsing.Page(browser, server)
     yield opened
     opened.leave()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[str]:
+    """The address of a reverse proxy that has the service below a path of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._pass_on(None)
+
+        def do_POST(self) -> None:
+            self._pass_on(self.rfile.read(int(self.headers["content-length"])))
+
+        def _pass_on(self, body: bytes | None) -> None:
+            if not self.path.startswith("/faces/"):
+                self.send_error(http.client.NOT_FOUND)
+                return
+            headers = {
+                name: value for name, value in self.headers.items() if name.lower() not in {"host", "connection"}
+            }
+            path = self.path.removeprefix("/faces")
+            answer = HTTP.request(self.command, server.url + path, headers=headers, content=body)
+            self.send_response(answer.status_code)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}/faces/"
+        listening.shutdown()
+        thread.join()

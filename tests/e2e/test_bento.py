@@ -39,6 +39,7 @@ PACKED = [
     "LICENSE",
     "models/catalog.toml",
     "page/*",
+    "swagger/*",
 ]
 PACKED += ["deploy/image/*"]
 PACKED += ["requirements/serve.txt", "requirements/serve-cuda.txt"]
@@ -98,7 +99,15 @@ def test_the_description(bento: Path, clone: Clone) -> None:
 def test_the_code_as_it_was_committed_and_nothing_else(bento: Path, clone: Clone) -> None:
     committed = git(clone.folder, "ls-files").splitlines()
     expected = [path for path in committed if any(fnmatch(path, pattern) for pattern in PACKED)]
-    assert {path.partition("/")[0] for path in expected} >= {"api", "faces", "models", "page", "runners", "service.py"}
+    assert {path.partition("/")[0] for path in expected} >= {
+        "api",
+        "faces",
+        "models",
+        "page",
+        "runners",
+        "service.py",
+        "swagger",
+    }
     found = files(bento / "src")
     assert b"service: service:FaceService" in found.pop("bentofile.yaml")  # as BentoML has read it
     assert found == {path: (clone.folder / path).read_bytes() for path in expected}

@@ -1,14 +1,9 @@
 """What the page lets in and out, and where it may lie."""
 
-import http.client
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
 from tests.e2e.browsing import Page
-from tests.e2e.running import HTTP, PROJECT
+from tests.e2e.running import PROJECT
 
 pytestmark = pytest.mark.e2e
 
@@ -93,46 +88,6 @@ def test_what_is_not_the_pages_own_is_not_let_in(page: Page) -> None:
     assert {"connect-src", "img-src", "require-trusted-types-for", "style-src-elem"} <= set(broken[2])
     page.log("browser")
     page.hosts.add("127.0.0.2:9")  # what was blocked is in the log of requests, too
-
-
-@pytest.fixture
-def proxy(page: Page) -> Iterator[str]:
-    """The address of a reverse proxy that has the service below a path of its own."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self._pass_on(None)
-
-        def do_POST(self) -> None:
-            self._pass_on(self.rfile.read(int(self.headers["content-length"])))
-
-        def _pass_on(self, body: bytes | None) -> None:
-            if not self.path.startswith("/faces/"):
-                self.send_error(http.client.NOT_FOUND)
-                return
-            headers = {
-                name: value for name, value in self.headers.items() if name.lower() not in {"host", "connection"}
-            }
-            path = self.path.removeprefix("/faces")
-            answer = HTTP.request(self.command, page.server.url + path, headers=headers, content=body)
-            self.send_response(answer.status_code)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/faces/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_it_works_below_a_path_of_a_proxy(page: Page, proxy: str) -> None:
