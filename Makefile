@@ -26,8 +26,9 @@ serve: models ## install what is missing, and serve on PORT (3000)
 models: .venv/$(SERVE) ## pull the starter models, unless they are there
 	@.venv/bin/facebento models pull
 
+# Three processes, for two cores: one of them mostly waits for servers.
 test: .venv/dev models ## all tests that this machine can run
-	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest --numprocesses 2
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest --numprocesses 3
 
 test-image: export VARIANT = cpu
 test-image: .venv/dev models ## build and run the real image; needs podman, buildah and root
@@ -103,12 +104,14 @@ INSTALL := .venv/bin/pip install --disable-pip-version-check
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 
+# What pulls models holds all that serves, but for the CUDA libraries.
 .venv/$(SERVE): requirements/$(SERVE).txt requirements/pull.txt pyproject.toml | .venv/bin/python
-	$(INSTALL) --require-hashes -r $<
+	$(if $(findstring cuda,$@),$(INSTALL) --require-hashes -r $<)
 	$(INSTALL) --require-hashes -r requirements/pull.txt
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Uncompiled: most of it is never imported, and what is gets compiled then, by as many processes as there are.
 .venv/dev: requirements/dev.txt .venv/$(SERVE)
-	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-compile --require-hashes -r $<
 	@touch $@

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize(("fuzzer", "runs"), [("fuzz_image", 10_000), ("fuzz_feature", 20_000), ("fuzz_bodies", 800)])
+@pytest.mark.parametrize(("fuzzer", "runs"), [("fuzz_image", 4_000), ("fuzz_feature", 8_000), ("fuzz_bodies", 400)])
 def test_fuzzer_finds_nothing(fuzzer: str, runs: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", f"tests.fuzz.{fuzzer}", "--runs", str(runs), "--findings", str(tmp_path)]
     # libFuzzer asks the system how much memory it took at most, and a process begins with what the one took that

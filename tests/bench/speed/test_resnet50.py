@@ -1,6 +1,7 @@
 """The network that stands for larger embedders."""
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,12 @@ def graph() -> bytes:
     return resnet50.graph()
 
 
-def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors(graph: bytes) -> None:
+@pytest.fixture(scope="module")
+def session(graph: bytes) -> Any:
+    return session_of(graph)
+
+
+def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors(graph: bytes, session: Any) -> None:
     model = onnx.load_from_string(graph)
     sizes = {weight.name: list(weight.dims) for weight in model.graph.initializer}
     for weight in model.graph.initializer:
@@ -33,14 +39,13 @@ def test_it_is_as_large_as_arcface_r50_and_answers_unit_vectors(graph: bytes) ->
         if node.op_type == "Conv"
     ]
     assert 6.2e9 < sum(of_convolutions) < 6.4e9
-    session = session_of(graph)
     faces = np.random.default_rng(2).integers(0, 256, (1, 112, 112, 3), np.uint8)
     [answers] = session.run(None, {"pixels": faces})
     assert answers.shape == (1, 512)
     assert abs(np.linalg.norm(answers) - 1) < 1e-4
 
 
-def test_it_bears_to_be_halved(graph: bytes) -> None:
+def test_it_bears_to_be_halved(graph: bytes, session: Any) -> None:
     faces = patterns(1, resnet50.SIDE)
-    whole, half = (session_of(each).run(None, {"pixels": faces})[0] for each in (graph, halve(graph)))
+    whole, half = (each.run(None, {"pixels": faces})[0] for each in (session, session_of(halve(graph))))
     assert drift(whole, half) == ""
