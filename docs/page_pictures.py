@@ -11,8 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import matplotlib as mpl
-import numpy as np
 from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
@@ -21,6 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 IMAGES = Path(__file__).with_name("images")
 ASTRONAUT = IMAGES / "astronaut.jpg"
+TWO = IMAGES / "two-people.jpg"
 
 # Nothing is under way, and each picture has told its size.
 SETTLED = """
@@ -71,16 +70,14 @@ class Browser:
 def main(url: str, key: str) -> None:
     browser = Browser(url)
     with tempfile.TemporaryDirectory() as folder:
-        two, older = Path(folder) / "two-people.jpg", Path(folder) / "another-photo.jpg"
-        hopper = Image.open(Path(mpl.get_data_path(), "sample_data", "grace_hopper.jpg")).resize((512, 512))
+        older = Path(folder) / "another-photo.jpg"
         with Image.open(ASTRONAUT) as picture:
-            Image.fromarray(np.hstack([picture, hopper])).save(two, quality=92)
             picture.rotate(9, Image.Resampling.BICUBIC).crop((60, 20, 400, 330)).save(older, quality=90)
         try:
             browser.driver.get(url)
             browser.look(900, 800, "light")
             browser.driver.find_element(By.ID, "key-input").send_keys(f"{key}\n")
-            browser.put(1, two)
+            browser.put(1, TWO)
             browser.save("detect", "header", "#code")
             browser.put(1, ASTRONAUT)
             browser.put(2, older)

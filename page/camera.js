@@ -17,6 +17,7 @@ const WORDS = {
 };
 
 let facing = "user";
+let ongoing; // ends the call of photograph() that is under way, with its photo
 let newest; // start that was made: a camera that comes for an older one is let go of
 
 function stop() {
@@ -71,21 +72,28 @@ function frame() {
 
 /** Answers the photo that is taken, as a File; undefined where none is. */
 export function photograph() {
+  ongoing?.(); // its dialog was closed just now, and the event of that is still to come
   return new Promise((done) => {
-    let taken;
-    take.onclick = async () => {
-      taken = await frame();
-      dialog.close();
-    };
-    dialog.onclose = () => {
+    const end = (taken) => {
+      ongoing = undefined;
       stop();
       done(taken);
+    };
+    ongoing = end;
+    take.onclick = async () => {
+      const taken = await frame();
+      if (ongoing !== end) return;
+      end(taken);
+      dialog.close();
     };
     dialog.showModal();
     start();
   });
 }
 
+dialog.addEventListener("close", () => {
+  if (!dialog.open) ongoing?.(); // where it is open, this is the event of an earlier dialog
+});
 document.querySelector("#camera-close").addEventListener("click", () => dialog.close());
 other.addEventListener("click", () => {
   facing = facing === "user" ? "environment" : "user";

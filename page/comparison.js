@@ -1,5 +1,5 @@
 /** How alike the largest faces of the two photos are: the score against the embedder's operating point. */
-import { make } from "./element.js";
+import { make, replace, tell } from "./element.js";
 import { card } from "./faces.js";
 import * as key from "./key.js";
 import { Refused, score } from "./service.js";
@@ -132,23 +132,23 @@ export class Comparison extends EventTarget {
     show(document.querySelector("#comparison-trouble"), this.#refused, () => this.ask());
     const status = document.querySelector("#comparison-status");
     const result = document.querySelector("#comparison-result");
-    status.textContent = this.#request ? say("comparing") : "";
-    result.replaceChildren();
-    if (!this.answer) return;
-    const { face_detects: faces, score: value } = this.answer;
-    const without = faces.flatMap((face, index) => (face.processed ? [] : [index + 1]));
-    if (without.length) {
-      status.textContent = say("noFaceIn", without);
+    const without = this.answer?.face_detects.flatMap((face, index) => (face.processed ? [] : [index + 1])) ?? [];
+    if (!this.answer || without.length) {
+      const instead = this.#request ? say("comparing") : "";
+      tell(status, without.length ? say("noFaceIn", without) : instead);
+      result.replaceChildren();
       return;
     }
+    const { face_detects: faces, score: value } = this.answer;
     const found = verdict(value);
-    status.textContent = `${say(`verdict-${found}`)} ${say("scoreIs", value.toFixed(3))}`;
+    tell(status, `${say(`verdict-${found}`)} ${say("scoreIs", value.toFixed(3))}`);
     status.dataset.verdict = found;
     const pair = faces.map((face, index) =>
       make("div", { className: "face" }, ...card(this.#photos[index].image, face, say("photo", index + 1))),
     );
     const points = this.embedder?.operating_points ?? [];
-    result.append(
+    replace(
+      result,
       make("div", { className: "compared" }, pair[0], scale(value, points), pair[1]),
       make("p", {}, this.#meaning(points)),
       make("p", { className: "small" }, say("caution")),

@@ -88,7 +88,7 @@ export default {
   json: "Answer (JSON)",
   copy: "Copy",
   copied: "Copied.",
-  copyYourself: "This browser does not let the page copy. The text is selected: press Ctrl+C.",
+  copyYourself: "This browser does not let the page copy. The text is selected: press Ctrl+C, or ⌘C on a Mac.",
 
   detector: "Detector",
   embedder: "Embedder",
@@ -110,6 +110,7 @@ export default {
   retryAfter: (seconds) => `Try again in ${count(seconds, "one second", "# seconds")}.`,
   offline: "The service can’t be reached. See whether it still runs (“make serve” starts it) and whether this device is on its network.",
   unreadable: "The browser can’t read this file: it is a folder, or it was changed, moved or removed since it was chosen. Choose the photo again.",
+  noFile: "That was text or a link, and no file. Save the photo first, and then drop or choose its file.",
   tooLarge: "The file is larger than this service takes. Save it smaller, or whoever runs the service raises FACEBENTO_MAX_BODY_BYTES.",
   busy: "The service has more requests than it can take just now.",
   unavailable: "The service is starting, stopping, or a part of it is down.",

@@ -1,4 +1,5 @@
 /** The API key: asked for once, and kept for this tab alone, until it is closed or the key is forgotten. */
+import { tell } from "./element.js";
 import { tab } from "./tab.js";
 import { say } from "./words.js";
 
@@ -20,7 +21,7 @@ function render() {
   form.hidden = key() !== "";
   keptLine.hidden = !form.hidden;
   trouble.hidden = complaint === "";
-  trouble.textContent = complaint && say(complaint);
+  tell(trouble, complaint && say(complaint));
   input.setAttribute("aria-invalid", String(complaint !== ""));
 }
 

@@ -86,7 +86,7 @@ export default {
   json: "응답(JSON)",
   copy: "복사",
   copied: "복사했습니다.",
-  copyYourself: "이 브라우저에서는 페이지가 직접 복사할 수 없습니다. 텍스트를 선택해 두었으니 Ctrl+C를 누르세요.",
+  copyYourself: "이 브라우저에서는 페이지가 직접 복사할 수 없습니다. 텍스트를 선택해 두었으니 Ctrl+C(Mac은 ⌘C)를 누르세요.",
 
   detector: "검출 모델",
   embedder: "임베딩 모델",
@@ -108,6 +108,7 @@ export default {
   retryAfter: (seconds) => `${seconds}초 뒤에 다시 시도하세요.`,
   offline: "서비스에 연결할 수 없습니다. 서비스가 실행 중인지(‘make serve’로 시작합니다), 이 기기가 같은 네트워크에 있는지 확인하세요.",
   unreadable: "브라우저가 이 파일을 읽을 수 없습니다. 폴더이거나, 고른 뒤에 수정, 이동 또는 삭제된 파일입니다. 사진을 다시 고르세요.",
+  noFile: "파일이 아니라 텍스트나 링크를 끌어다 놓았습니다. 사진을 먼저 저장한 뒤 그 파일을 끌어다 놓거나 고르세요.",
   tooLarge: "파일이 이 서비스가 받는 크기보다 큽니다. 더 작게 저장하거나, 서비스 운영자가 FACEBENTO_MAX_BODY_BYTES를 늘려야 합니다.",
   busy: "지금은 요청이 너무 많아 처리할 수 없습니다.",
   unavailable: "서비스가 시작 또는 종료 중이거나 일부가 멈춰 있습니다.",

@@ -70,18 +70,28 @@ function takeAll(files, first) {
 }
 
 document.addEventListener("paste", (event) => takeAll([...event.clipboardData.files], place()));
+/** Whether it is text for a field that takes text, which the browser then does by itself. */
+function isTyping({ target, dataTransfer }) {
+  return !dataTransfer.types.includes("Files") && Boolean(target.matches?.("input:not([type=file])"));
+}
+
 document.addEventListener("dragover", (event) => {
+  if (isTyping(event)) return;
   event.preventDefault(); // else the browser would leave the page and show the file
-  for (const { element } of photos) element.classList.toggle("dragged-over", element.contains(event.target));
+  const files = event.dataTransfer.types.includes("Files");
+  for (const { element } of photos) element.classList.toggle("dragged-over", files && element.contains(event.target));
 });
 document.addEventListener("dragleave", () => {
   for (const { element } of photos) element.classList.remove("dragged-over");
 });
 document.addEventListener("drop", (event) => {
+  if (isTyping(event)) return;
   event.preventDefault();
   for (const { element } of photos) element.classList.remove("dragged-over");
   const onto = photos.find((photo) => photo.element.contains(event.target)) ?? place();
-  takeAll([...event.dataTransfer.files], onto);
+  const files = [...event.dataTransfer.files];
+  if (files.length) takeAll(files, onto);
+  else onto.refuse();
 });
 
 const renderKey = key.install(askAgain);

@@ -29,6 +29,8 @@ export function draw(stage, { width, height }, faces) {
   clear(stage);
   const marks = stage.querySelector(".marks");
   const tags = stage.querySelector(".tags");
+  stage.style.setProperty("--width", width);
+  stage.style.setProperty("--height", height);
   marks.setAttribute("viewBox", `0 0 ${width} ${height}`);
   tags.classList.toggle("crowded", faces.length >= CROWD);
   faces.forEach((face, index) => {
@@ -36,12 +38,12 @@ export function draw(stage, { width, height }, faces) {
     const [outline, points] = [box(face.boundingBox), dots(face.landmarks)];
     group.append(path("under box", outline), path("box", outline), path("under points", points), path("points", points));
     marks.append(group);
-    const tag = make("span", {}, `${index + 1} · ${face.confidence.toFixed(2)}`);
+    const text = `${index + 1} · ${face.confidence.toFixed(2)}`;
+    const tag = make("span", {}, text);
     const { left, top } = face.boundingBox;
-    tag.classList.toggle("inside", top / height < 0.06);
-    tag.classList.toggle("leftwards", left / width > 0.8);
-    tag.style.left = `${(100 * (left / width > 0.8 ? face.boundingBox.right : left)) / width}%`;
-    tag.style.top = `${(100 * top) / height}%`;
+    tag.style.setProperty("--left", `${(100 * left) / width}%`);
+    tag.style.setProperty("--top", `${(100 * top) / height}%`);
+    tag.style.setProperty("--characters", text.length);
     tags.append(tag);
   });
 }

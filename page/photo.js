@@ -1,6 +1,6 @@
 /** One of the two photos: how it is chosen, what was found in it, and what went wrong. */
 import { photograph } from "./camera.js";
-import { make } from "./element.js";
+import { make, replace, tell } from "./element.js";
 import { describe } from "./faces.js";
 import * as key from "./key.js";
 import { upright } from "./orientation.js";
@@ -23,6 +23,7 @@ export class Photo extends EventTarget {
   #url;
   #request; // an AbortController; of the newest request alone
   #refused;
+  #notice; // a Refused of something that is no photo, beside the one that is there
   #took = 0;
   #shown = ""; // whether the browser shows the picture: "", "yes" or "no"
 
@@ -94,6 +95,12 @@ export class Photo extends EventTarget {
     this.ask();
   }
 
+  /** Tell that what was dropped on it is no file; the photo that is there stays. */
+  refuse() {
+    this.#notice = new Refused("drop");
+    this.render();
+  }
+
   async #show(file) {
     const picture = await upright(file);
     if (file !== this.file) return;
@@ -104,7 +111,7 @@ export class Photo extends EventTarget {
   /** Ask the service what is in it; what was asked before is given up, and can come too late no more. */
   async ask() {
     this.#request?.abort();
-    this.answer = this.#refused = this.#request = undefined;
+    this.answer = this.#refused = this.#notice = this.#request = undefined;
     if (this.file && !key.key()) key.ask("keyFirst");
     else if (this.file) this.#request = new AbortController();
     const request = this.#request;
@@ -153,9 +160,10 @@ export class Photo extends EventTarget {
     this.#part("figcaption").textContent = this.file ? this.#caption() : "";
     this.#image.alt = this.file ? `${name}: ${this.file.name}` : "";
     this.#article.setAttribute("aria-busy", String(Boolean(this.#request)));
-    this.#part(".status").textContent = this.#status();
+    tell(this.#part(".status"), this.#status());
     const unauthorised = this.#refused?.status === 401; // is told where the key is asked for
-    show(this.#part(".trouble"), unauthorised ? undefined : this.#refused, () => this.ask());
+    const refused = unauthorised ? undefined : this.#refused;
+    show(this.#part(".trouble"), this.#notice ?? refused, () => this.ask());
     const faces = this.answer?.faces ?? [];
     const stage = this.#part(".stage");
     if (this.image) overlay.draw(stage, { width: this.#image.naturalWidth, height: this.#image.naturalHeight }, faces);
@@ -163,7 +171,7 @@ export class Photo extends EventTarget {
     // As long as the picture is being read, there are no crops; this is called again after it.
     const ready = this.#shown !== "";
     const lookAt = (index) => overlay.highlight(stage, index);
-    this.#part(".found").replaceChildren(...(ready ? describe(name, this.image, faces, lookAt) : []));
+    replace(this.#part(".found"), ...(ready ? describe(name, this.image, faces, lookAt) : []));
   }
 
   #caption() {

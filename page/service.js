@@ -9,7 +9,7 @@ function root() {
   return url.href.replace(/\/$/, "");
 }
 
-/** An answer that is an error. status 0: there was none; "file": nothing was asked, since a file can't be read. */
+/** An answer that is an error. status 0: there was none; nothing was asked with "file", since one can't be read, and "drop". */
 export class Refused extends Error {
   constructor(status, { type = "", detail = "", retryAfter = "" } = {}) {
     super(detail);

@@ -1,6 +1,7 @@
 """The page when something goes wrong: a key, a file, the service itself, an answer that comes late."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,32 @@ def test_an_answer_that_comes_late_is_not_shown_over_a_newer_one(page: Page) -> 
     )
     assert page.text("#photo-1 .status").startswith("1 face.")
     assert "astronaut.jpg" in page.text("#photo-1 figcaption")
+
+
+def test_what_the_browser_cannot_show_is_told_in_words(page: Page) -> None:
+    page.enter_key()
+    page.run("const real = URL.createObjectURL; URL.createObjectURL = () => real.call(URL, new Blob(['no picture']))")
+    page.put(1, TWO)
+    assert "This browser can\u2019t show the picture" in page.text("#photo-1 figcaption")
+    assert page.text("#photo-1 .status").startswith("2 faces.")
+    assert [card.text.split("\n")[0] for card in page.all("#photo-1 .face")] == ["Face 1", "Face 2"]
+    assert page.all("#photo-1 canvas, #photo-1 .marks g") == []
+    assert len(json.loads(page.text("pre.json"))["faces"]) == 2
+
+
+def test_pictures_are_let_go_of(page: Page) -> None:
+    page.enter_key()
+    page.run(
+        """
+        window.held = new Set();
+        const [make, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
+        URL.createObjectURL = (blob) => { const url = make.call(URL, blob); held.add(url); return url; };
+        URL.revokeObjectURL = (url) => { held.delete(url); revoke.call(URL, url); };
+        """
+    )
+    for photo in (ASTRONAUT, TWO, ASTRONAUT):
+        page.put(1, photo)
+        assert page.run("return held.size") == 1
+    page.find("#photo-1 .remove").click()
+    assert page.run("return held.size") == 0
+    assert re.sub(r"\s", "", page.text("#photo-1 .status")) == ""
