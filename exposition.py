@@ -1,11 +1,15 @@
 """What /metrics tells: the counts of all processes of the service, and where they are kept."""
 
+import fcntl
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+import platform
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
@@ -19,6 +23,8 @@ from prometheus_client.registry import Collector
 log = getLogger("facebento.metrics")
 
 STARTED = "facebento_process_start_time_seconds"  # a gauge of each process, by which it is told what it is
+ENDED = 0  # stands for the number of a process in the files of all that have ended
+FOLDER = "facebento_metrics"  # in BENTOML_HOME
 _FIRST_BYTES = 1 << 16  # of prometheus_client's files
 _ENTRY_BYTES = 64  # of one of their entries, at most, besides its name
 _CLOCK_S = 60.0  # that a host's clock may have been set since a process began
@@ -31,7 +37,42 @@ def install() -> None:
     survive_a_full_disk()
     BentoMLContainer.metrics_client.set(Metrics())
     if values.ValueClass._multiprocess:  # noqa: SLF001  not so in the process that starts the others
+        _leave_the_common_folder()
         Processes().sweep()
+
+
+def make_folder() -> None:
+    """Make a folder for the metrics of the service whose processes this one is about to start, and remove those of
+    services that have ended.
+
+    BentoML has one for all services of a BENTOML_HOME, and empties it when one starts: the others would tell that
+    one's counts from then on, or nothing.
+    """
+    folder = _folder(os.getpid())
+    for each in folder.parent.glob(f"{platform.node()}-*"):
+        number = int(each.name.rpartition("-")[2])
+        if number == os.getpid() or not psutil.pid_exists(number):
+            shutil.rmtree(each, ignore_errors=True)
+    with suppress(OSError):  # the processes will find that, too, and say so
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _folder(starter: int) -> Path:
+    """starter: the number of the process that starts those of the service."""
+    return Path(BentoMLContainer.bentoml_home.get(), FOLDER, f"{platform.node()}-{starter}")
+
+
+def _leave_the_common_folder() -> None:
+    common = Path(BentoMLContainer.prometheus_multiproc_dir.get()).absolute()
+    if Path(Processes()._path) != common:  # noqa: SLF001  as the environment has it
+        return
+    own = _folder(os.getppid())
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _warn(own, error)
+    else:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(own)
 
 
 def begin(process: str) -> None:
@@ -65,42 +106,67 @@ class Processes(MultiProcessCollector, Collector):
         super().__init__(None)  # type: ignore[no-untyped-call]
 
     def sweep(self) -> None:
-        """Remove the gauges of those that have ended, of one that had this process's number among them. Before this
-        process has gauges.
+        """Remove the files of those that have ended, of one that had this process's number among them, and keep what
+        they counted in one file for all of them. Before this process has metrics.
+
+        Else a process that dies again and again fills the disk, and each answer takes longer than the one before.
         """
-        for file in Path(self._path).glob("gauge_*.db"):
-            if not _counts(file) or file.stem.endswith(f"_{os.getpid()}"):
+        with self._locked(fcntl.LOCK_EX):
+            for file in self._files():
+                kind, _, number = file.stem.rpartition("_")
+                if int(number) == ENDED or (int(number) != os.getpid() and _lives(file)):
+                    continue
+                if not kind.startswith("gauge_"):
+                    _add(file, file.with_name(f"{kind}_{ENDED}.db"))
                 file.unlink(missing_ok=True)
 
     def collect(self) -> Iterator[Metric]:
-        files = [file for file in Path(self._path).glob("*.db") if _counts(file)]
-        # By name: which of several files is read first must not change what is told.
-        metrics: Iterable[Metric] = self.merge(map(str, sorted(files)))  # type: ignore[no-untyped-call]
+        with self._locked(fcntl.LOCK_SH):
+            files = [file for file in self._files() if not file.stem.startswith("gauge_") or _lives(file)]
+            # By name: which of several files is read first must not change what is told.
+            metrics: list[Metric] = list(self.merge(map(str, sorted(files))))  # type: ignore[no-untyped-call]
         for metric in metrics:
             yield metric
             if metric.name == STARTED:
                 yield from _usage(metric)
 
+    def _files(self) -> Iterator[Path]:
+        """Those that can be read."""
+        for file in Path(self._path).glob("*.db"):
+            with suppress(FileNotFoundError):
+                if file.stat().st_size:  # else it is just being made
+                    yield file
 
-def _counts(file: Path) -> bool:
-    """Whether it is one that can be read, and not a gauge of a process that has ended."""
+    @contextmanager
+    def _locked(self, operation: int) -> Iterator[None]:
+        """With the folder's lock: what is being put together must not be read twice."""
+        folder = os.open(self._path, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # where there are no locks, as on some NFS, it is read twice at the worst
+                fcntl.flock(folder, operation)
+            yield
+        finally:
+            os.close(folder)
+
+
+def _add(ended: Path, total: Path) -> None:
+    """Add what a process had counted to what others had."""
+    kept: Any = values.MmapedDict(str(total))  # type: ignore[attr-defined,no-untyped-call]  # see above
     try:
-        told = file.stat()
-    except FileNotFoundError:
-        return False
-    kind, _, number = file.stem.rpartition("_")
-    if not told.st_size:  # it is just being made
-        return False
-    return not kind.startswith("gauge_") or _lives(int(number), told.st_mtime)
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(ended)):  # type: ignore[no-untyped-call]
+            kept.write_value(key, kept.read_value(key)[0] + value, 0.0)
+    finally:
+        kept.close()
 
 
-def _lives(number: int, written: float) -> bool:
-    """Whether that process is still the one that wrote a file at that time."""
+def _lives(file: Path) -> bool:
+    """Whether the process that wrote it is still there."""
+    number = int(file.stem.rpartition("_")[2])
     try:
         process = psutil.Process(number)
         began: float = process.create_time()
-        return began < written + _CLOCK_S and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return began < file.stat().st_mtime + _CLOCK_S and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, FileNotFoundError):
         return False
 
 

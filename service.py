@@ -190,6 +190,7 @@ class FaceService:
     def check() -> None:
         """Before any process of it starts. Building a bento takes no key, serving one does."""
         settings.require_key(configured)
+        exposition.make_folder()
         if configured.runners_inside(on_cpu=cpu_only(configured.device)):
             for runner in (Detector, Embedder):
                 runner.inner.check()  # of one that gets a process of its own, BentoML asks that itself
@@ -252,7 +253,7 @@ class FaceService:
         if self._sockets:
             shutil.rmtree(self._sockets, ignore_errors=True)
         if spans:
-            spans.stop()
+            await asyncio.to_thread(spans.stop)
         logs.stop_writing_behind()
 
     def placements(self) -> dict[str, dict[str, str]]:

@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
 import stages
 from api.admission import OUTCOMES
+from api.gate import CLIENT_GONE
 
 NOBODY = "-"  # stands for the key of a request without one
 # Seconds. The deadline is put behind those that are below it.
@@ -52,7 +53,7 @@ class Requests:
     def _duration(self) -> Histogram:
         return self._histogram(
             "facebento_request_duration_seconds",
-            "From the head of a request to its answer, by endpoint and the kind of status (2xx, 4xx, 5xx)",
+            "From the head of a request to its answer, by endpoint and the kind of status (499: the client had gone)",
             ["endpoint", "status_class"],
             self._durations,
         )
@@ -120,7 +121,9 @@ class Requests:
     ) -> None:
         """seconds: of each stage of the work."""
         self._answered.labels(endpoint, str(status), key or NOBODY).inc()
-        self._duration.labels(endpoint, f"{status // 100}xx").observe(duration_s)
+        # Apart from refusals, which take no time: clients that give up are what tells of a service that is too slow.
+        kind = str(status) if status == CLIENT_GONE else f"{status // 100}xx"
+        self._duration.labels(endpoint, kind).observe(duration_s)
         if work.reason:
             self._refused.labels(work.reason).inc()
         for stage, spent in seconds.items():

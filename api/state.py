@@ -105,6 +105,7 @@ class State:
             told = model.description
             info.labels(told.role, told.id, told.version, told.fingerprint if told.embedder else "").set(1)
         self._gauge("deadline_seconds", "After which a request is given up", (), "livemax").set(self._deadline_s)
+        self.tell()
 
     def tell(self) -> None:
         self._ready.set(self._served.ready)
@@ -123,11 +124,12 @@ class State:
 
     async def watch(self) -> None:
         """Tell it again and again, until cancelled."""
-        self.begin()
+        tell = self.begin
         while True:
             try:
-                self.tell()
+                tell()
             except Exception:
                 # Whatever it is: requests are answered, and the next second may tell again.
                 log.exception("the state of the service could not be told to Prometheus")
+            tell = self.tell
             await asyncio.sleep(PAUSE_S)

@@ -93,6 +93,8 @@ def _read(text: str, name: str) -> Side:
     except PhotoError as error:
         raise Failure(f"{shown(text)}: {error}", TROUBLE) from error
     if content.startswith(_TEXT):
+        if b"\n" + _TEXT in content:
+            raise Failure(f"{shown(text)}: it holds more than one feature: give a file with one of its lines", TROUBLE)
         content = _decoded(content.split(maxsplit=1)[0].decode("ascii", "replace"), shown(text))
     return Side(text, content, is_feature=content.startswith(_MAGIC))
 

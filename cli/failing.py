@@ -48,7 +48,9 @@ def one_line(status: int = FAILED) -> Iterator[None]:
     except BrokenPipeError:  # who reads has enough: click ends without a word
         raise
     except OSError as error:
-        told = ": ".join(str(each) for each in (error.filename, error.strerror or error) if each is not None)
+        from cli.photos import printable  # noqa: PLC0415  which takes a moment
+
+        told = ": ".join(printable(str(each)) for each in (error.filename, error.strerror or error) if each is not None)
         raise Failure(f"{told}. See BENTOML_HOME" if _of_home(error) else told, status) from error
 
 

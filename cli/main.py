@@ -25,7 +25,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         # Unwinds as Ctrl-C does: temporary folders go, and pip with them.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda told, _: sys.exit(128 + told))
         try:
             with one_line():
                 return super().invoke(ctx)

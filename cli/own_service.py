@@ -53,7 +53,12 @@ def own_service(home: Path, models: Path) -> Iterator[OwnService]:
             process = subprocess.Popen(  # noqa: S603  Python itself, with arguments from here
                 [*command, "--port", port],
                 cwd=home,
-                env={**os.environ, "BENTOML_HOME": str(bentoml_home), "FACEBENTO_API_KEYS": service.key},
+                env={
+                    **os.environ,
+                    "BENTOML_HOME": str(bentoml_home),
+                    "FACEBENTO_API_KEYS": service.key,
+                    "FACEBENTO_TRACES": "",  # its load is nobody's
+                },
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -276,8 +276,13 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """What the image's EXIF data say of its orientation; 0 where they are absent or broken."""
+    """What the loaded image's EXIF data say of its orientation; 0 where they are absent or broken.
+
+    Pillow's getexif would also take it from XMP, and from a PNG's text, by which browsers and viewers turn nothing.
+    """
+    exif = Image.Exif()
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 0))
+        exif.load(image.info.get("exif", b""))
+        return int(exif.get(ExifTags.Base.Orientation, 0))
     except Exception:  # noqa: BLE001  broken metadata raise as variously as broken pixels, and don't spoil the picture
         return 0

@@ -1,5 +1,6 @@
 """What both runners have in common."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -83,6 +84,7 @@ def before_start(stored: StoredModel, options: RunnerOptions) -> Any:
 
     def check() -> None:
         stored.verify()
+        exposition.make_folder()
         if choose_device(options.device) != "cpu" and options.gpu_engine == "tensorrt":
             load_tensorrt()
 
@@ -140,7 +142,7 @@ class Runner:
     @bentoml.on_shutdown
     async def leave(self) -> None:
         if self._alone and self.spans:
-            self.spans.stop()
+            await asyncio.to_thread(self.spans.stop)
 
     @property
     def lost(self) -> bool:

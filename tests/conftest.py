@@ -1,4 +1,4 @@
-"""Pictures to test with, which come with scikit-image and matplotlib; and an empty model store."""
+"""Pictures to test with, which come with scikit-image and matplotlib; an empty model store; the one browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +14,11 @@ from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 from schemathesis.pytest.plugin import SchemathesisFunction
+from selenium.webdriver import Chrome
 from xdist.scheduler import LoadScopeScheduling
 
 from runners.onnx import cuda_devices
+from tests.e2e import browsing
 
 # The same examples each time, on a machine that may be busy; make fuzz asks for many, and others each time.
 settings.register_profile("tests", derandomize=True, deadline=None, database=None)
@@ -46,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item._id = item.id.with_params(item.operation_label)
     if len({item.nodeid for item in items}) < len(items):
         raise pytest.UsageError("two tests have one id, and xdist would run only one of them")
-    # What takes long begins first, and the servers that tests share are stopped last.
+    # What takes long begins first, and the server that most tests share is stopped last.
     items.sort(key=lambda item: (PROCESSES.index(process(item.nodeid)), item.nodeid.startswith(LAST)))
 
 
@@ -60,7 +62,16 @@ OWN_SERVERS = (
 )
 LAST = "tests/e2e/test_stopping.py"
 
-PROCESSES = ("own servers", "shared server", None)
+# They share a browser and the bentos, and have a second one of the shared servers: so that one process is not the last.
+SECOND_SERVER = (
+    "tests/docs/test_in_a_browser.py",
+    "tests/e2e/test_bento.py",
+    "tests/e2e/test_commands.py",
+    "tests/e2e/test_containerize.py",
+    "tests/e2e/test_page",  # and all that begin so
+)
+
+PROCESSES = ("shared server", "own servers", "second server", None)
 
 
 def process(nodeid: str) -> str | None:
@@ -68,13 +79,16 @@ def process(nodeid: str) -> str | None:
     file = nodeid.partition("::")[0]
     if file in OWN_SERVERS:
         return "own servers"
+    if file.startswith(SECOND_SERVER):
+        return "second server"
     return "shared server" if file.startswith("tests/e2e/") else None
 
 
 class ServersApart(LoadScopeScheduling):
-    """Of two processes with tests one has all those that share a server, and the other one those with their own.
+    """One process has the tests that share a server, one those that share another, one those with servers of their own.
 
-    More servers at a time the cores could hardly bear. The files without a server go where there is time.
+    More servers at a time the cores could hardly bear. The files without a server go where there is time: while those
+    with servers of their own wait for one to start, to notice or to end, a third process has the cores.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -110,6 +124,12 @@ def cat() -> NDArray[np.uint8]:
 def photo(astronaut: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A piece of a photograph that decodes quickly, and that no turn or flip leaves as it is: uint8 [60, 80, 3]."""
     return np.ascontiguousarray(astronaut[80:200:2, 160:320:2])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chrome]:
+    with browsing.browser() as driver:
+        yield driver
 
 
 @pytest.fixture

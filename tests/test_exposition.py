@@ -2,12 +2,13 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,16 +58,20 @@ finally:
     os.kill(child, signal.SIGKILL)
 os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note of it
 second = told()
-exposition.install()  # as the process that takes the place of the child does it
-print(json.dumps([first, second, [each.name.replace(f"_{{child}}.", "_child.") for each in folder.iterdir()]]))
+if not (next := os.fork()):
+    exposition.install()  # as the process that takes the place of the child does it
+    os._exit(0)
+os.waitpid(next, 0)
+files = [each.name.replace(f"_{{child}}.", "_child.") for each in folder.iterdir()]
+print(json.dumps([first, second, files, told()]))
 os.waitpid(child, 0)
 """
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
-    """The lines of /metrics before one of two processes was killed, those right after that, and the files when another
-    has begun.
+    """The lines of /metrics before one of two processes was killed, those right after that, and the files and the lines
+    when another has begun.
     """
     folder = tmp_path_factory.mktemp("metrics")
     ended = subprocess.run(
@@ -92,8 +97,22 @@ def test_what_a_killed_process_had_in_work_is_no_longer_told_and_what_it_did_is(
     assert 'facebento_process_starts_total{process="detector"} 1.0' in told[1]
 
 
-def test_the_next_process_removes_the_gauges_of_the_killed_one_and_keeps_its_counts(told: list[list[str]]) -> None:
-    assert [file for file in told[2] if "_child" in file] == ["counter_child.db"]
+def test_the_next_process_removes_the_files_of_the_killed_one_and_keeps_its_counts(told: list[list[str]]) -> None:
+    assert [file for file in told[2] if "_child" in file] == []
+    assert "counter_0.db" in told[2]
+    assert {"working 2.0", "ended_total 6.0"} <= set(told[3])
+
+
+def test_however_many_processes_end_there_is_one_file_of_theirs(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING.format(root=str(ROOT), folder=str(tmp_path))],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "5.0\n", ended.stderr
+    assert [each.name.startswith("counter_") for each in tmp_path.iterdir()] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -114,9 +133,12 @@ def test_each_process_that_lives_is_told_with_what_it_uses(told: list[list[str]]
     assert processes(told[1]) == ["api"]
 
 
-def test_a_process_that_took_the_number_of_one_that_ended_is_another() -> None:
-    assert exposition._lives(os.getpid(), time.time())
-    assert not exposition._lives(os.getpid(), time.time() - 1e6)
+def test_a_process_that_took_the_number_of_one_that_ended_is_another(tmp_path: Path) -> None:
+    file = tmp_path / f"counter_{os.getpid()}.db"
+    file.touch()
+    assert exposition._lives(file)
+    os.utime(file, (0, time.time() - 1e6))
+    assert not exposition._lives(file)
 
 
 @pytest.fixture
@@ -237,3 +259,78 @@ def test_the_file_has_no_holes_and_is_one_that_prometheus_client_reads(tmp_path:
     again = ReservedDict(str(file))
     assert len(list(again.read_all_values())) == 1000  # type: ignore[no-untyped-call]
     again.close()  # type: ignore[no-untyped-call]
+
+
+# A process that starts those of a service, as BentoML does it, and the one that it starts: that tells /metrics for each
+# line that it reads.
+STARTING = """
+import os, sys
+sys.path.insert(0, {root!r})
+from bentoml.serving import ensure_prometheus_dir
+import exposition
+ensure_prometheus_dir()
+exposition.make_folder()
+if worker := os.fork():
+    sys.exit(os.waitpid(worker, 0)[1])
+exposition.install()
+exposition.begin("api")
+for _ in sys.stdin:
+    print(exposition.Metrics().generate_latest().decode().count(exposition.STARTED + "{{"), flush=True)
+"""
+
+
+# Five processes, each of which ends before the next one begins; only the last has a file besides the common one.
+ENDING = """
+import os, sys
+sys.path.insert(0, {root!r})
+from prometheus_client import Counter, Histogram
+import exposition
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        exposition.install()
+        Counter("ended", "Ended").inc()
+        os._exit(0)
+    os.waitpid(child, 0)
+lines = exposition.Metrics().generate_latest().decode().splitlines()
+print(*(line.rpartition(" ")[2] for line in lines if line.startswith("ended_total")))
+"""
+
+
+class Starter:
+    def __init__(self, home: Path) -> None:
+        common = home / "prometheus_multiproc_dir"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", STARTING.format(root=str(ROOT))],
+            env={**os.environ, "BENTOML_HOME": str(home), "PROMETHEUS_MULTIPROC_DIR": str(common)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.name = f"{platform.node()}-{self._process.pid}"
+
+    def tells(self) -> int:
+        """Of how many processes."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def end(self) -> None:
+        self._process.communicate(timeout=30)
+
+
+def test_services_of_one_home_tell_each_of_its_own_processes(tmp_path: Path) -> None:
+    with ExitStack() as running:
+        first = Starter(tmp_path)
+        running.callback(first.end)
+        assert first.tells() == 1
+        second = Starter(tmp_path)
+        running.callback(second.end)
+        assert (second.tells(), first.tells()) == (1, 1)
+        first.end()
+        third = Starter(tmp_path)
+        running.callback(third.end)
+        assert third.tells() == 1
+        assert {each.name for each in (tmp_path / exposition.FOLDER).iterdir()} == {second.name, third.name}

@@ -13,6 +13,7 @@ from typing import Final
 import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 
+import exposition
 from api.connections import FILES_PER_CONNECTION, MAX_CONNECTIONS
 from api.settings import Settings
 from cli.doctor.finding import Finding, ok, problem, warning
@@ -95,7 +96,7 @@ def cgroup_limit_bytes(root: Path = CGROUP, own: Path = OWN_CGROUP) -> int | Non
 def _folders() -> Iterator[Finding]:
     home = Path(BentoMLContainer.bentoml_home.get())
     yield _writable("BENTOML_HOME", home, "Set BENTOML_HOME to a folder that can be written to")
-    metrics = Path(BentoMLContainer.prometheus_multiproc_dir.get())
+    metrics = home / exposition.FOLDER
     if metrics.is_dir():
         yield _writable("metrics", metrics, "Make it writable, or set BENTOML_HOME to a folder of your own")
     try:

@@ -53,6 +53,11 @@ def test_a_request_is_counted_in_all_that_it_took(registry: CollectorRegistry) -
     assert not [family for family in registry.collect() if family.name == "facebento_refusals"]
 
 
+def test_clients_that_gave_up_are_told_apart_from_refusals(registry: CollectorRegistry) -> None:
+    count(Requests(deadline_s=30, registry=registry), Work("id"), status=499, key="phone")
+    assert value(registry, "request_duration_seconds_count", endpoint="/v1/detect", status_class="499") == 1
+
+
 def test_a_refusal_is_counted_by_its_reason(registry: CollectorRegistry) -> None:
     count(Requests(deadline_s=30, registry=registry), Work("id", reason="key_wrong"), status=401, key=None)
     assert value(registry, "refusals_total", reason="key_wrong") == 1

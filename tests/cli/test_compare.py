@@ -108,6 +108,13 @@ def test_trouble_is_2_and_names_what_it_is_about(run: Run, photos: Path) -> None
     assert run("compare", good, good, "--threshold", "1.5").exit_code == 2
 
 
+def test_a_file_of_many_features_is_none_to_compare(run: Run, photos: Path) -> None:
+    Path("features").write_text(2 * run("embed", photos / "a.jpg").stdout)
+    result = run("compare", "features", photos / "a.jpg", "--threshold", 0)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: features: it holds more than one feature")
+
+
 def test_features_of_different_embedders_are_refused(run: Run, photos: Path) -> None:
     feature = base64.b64decode(run("embed", photos / "a.jpg").stdout.split()[0])
     other = feature[:8] + bytes(16) + feature[24:-4]

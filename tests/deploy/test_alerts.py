@@ -23,15 +23,27 @@ def slow(seconds: int) -> Values:
     """Requests of which each takes as long, one a second."""
     bounds = {10: seconds <= 10, 20: seconds <= 20, 30: seconds <= 30, "+Inf": True}
     name = f'facebento_request_duration_seconds_bucket{{{WHERE},endpoint="/v1/detect",status_class="2xx",le='
+    without_key = {
+        f'{name.replace("/v1/detect", path)}"{bound}"}}': "0+60000x60"
+        for path in ("/", "/unknown", "/v1/health", "/v1/info/server")
+        for bound in bounds
+    }
     return {f'{name}"{bound}"}}': "0+60x60" if within else "0x60" for bound, within in bounds.items()} | {
-        f"facebento_deadline_seconds{{{WHERE}}}": "30x60"
+        f"facebento_deadline_seconds{{{WHERE}}}": "30x60",
+        **without_key,
     }
 
 
 def requests(good: int, bad: int) -> Values:
-    """Answered a minute; the bad ones with 503."""
+    """Answered a minute; the bad ones with 503. Many more come without a key."""
     of = f'facebento_requests_total{{{WHERE},endpoint="/v1/detect",key="billing",status='
-    return {f'{of}"200"}}': f"0+{good}x60", f'{of}"503"}}': f"0+{bad}x60"}
+    return {
+        f'{of}"200"}}': f"0+{good}x60",
+        f'{of}"503"}}': f"0+{bad}x60",
+    } | {
+        f'facebento_requests_total{{{WHERE},endpoint="{endpoint}",key="-",status="{status}"}}': "0+60000x60"
+        for endpoint, status in (("/v1/detect", 401), ("/page/{name}", 304), ("/v1/info/server", 503))
+    }
 
 
 def admissions(admitted: int, refused: int) -> Values:
@@ -63,6 +75,15 @@ def started(each_minutes: int) -> Values:
     return {
         f'facebento_process_starts_total{{{WHERE},process="api"}}': values,
         f'facebento_process_start_time_seconds{{{WHERE},process="api",pid="7"}}': "1x60",
+    }
+
+
+def started_as_a_whole(each_minutes: int) -> Values:
+    """A service that is replaced so often, and with it its counts."""
+    began = " ".join(str(minute // each_minutes + 1) for minute in range(60))
+    return {
+        f'facebento_process_starts_total{{{WHERE},process="api"}}': "1x60",
+        f'facebento_process_start_time_seconds{{{WHERE},process="api",pid="7"}}': began,
     }
 
 
@@ -164,6 +185,7 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
         }
 
     groups = [group(alert, bad, fires=True) for alert, (bad, _) in CASES.items()]
+    groups += [group("FacebentoRestarting", started_as_a_whole(each), fires=each < 10) for each in (3, 14)]
     groups += [group(alert, good, fires=False) for alert, (_, good) in CASES.items()]
     file = tmp_path / "tests.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "10m", "tests": groups}))

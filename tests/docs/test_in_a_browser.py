@@ -1,35 +1,16 @@
 """The site in a real browser, opened from a folder: the search works, and nothing outside the folder is asked for."""
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed: apt-get install chromium-driver"
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
-        options.add_argument(option)
-    options.binary_location = str(BROWSER)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
-    yield driver
-    driver.quit()
+from tests.e2e import browsing
 
 
 def asked_for(browser: webdriver.Chrome) -> list[str]:
@@ -52,6 +33,7 @@ def test_the_search_finds_pages_and_asks_nobody(
     def results(_: webdriver.Chrome) -> list[WebElement]:
         return browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link")
 
+    browsing.reset(browser)
     browser.get((site / page).as_uri())
     field = browser.find_element(By.CSS_SELECTOR, ".md-search__input")
     field.click()

@@ -60,6 +60,7 @@ def browser() -> Iterator[Chrome]:
         "--window-size=1280,900",
     ):
         options.add_argument(argument)
+    options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # By its path, so that Selenium looks for no driver elsewhere.
     driver = Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
@@ -70,6 +71,22 @@ def browser() -> Iterator[Chrome]:
         driver.quit()
 
 
+def reset(driver: Chrome) -> None:
+    """As it was when it started, whatever a test before did; what it told of that one is forgotten."""
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    driver.execute_cdp_cmd("Browser.resetPermissions", {})
+    speak(driver, "en-US")
+    for kind in ("browser", "performance"):
+        driver.get_log(kind)  # type: ignore[no-untyped-call]
+
+
+def speak(driver: Chrome, languages: str) -> None:
+    """What the browser says of its user from the next load on."""
+    agent = driver.execute_script("return navigator.userAgent")
+    driver.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": languages})
+
+
 class Page:
     """The page of that server in the browser's tab, as somebody meets it who has never been there."""
 
@@ -78,12 +95,7 @@ class Page:
         self.server = server
         self.hosts = {urlsplit(server.url).netloc}  # that may be asked
         self.statuses: set[int] = set()  # of answers that a test provokes, and that the browser's console tells of
-        self.cdp("Emulation.clearDeviceMetricsOverride")
-        self.cdp("Emulation.setEmulatedMedia", features=[])
-        self.cdp("Browser.resetPermissions")
-        self.speak("en-US")
-        self.log("browser")
-        self.log("performance")
+        reset(driver)
         self.open()
 
     def open(self, url: str = "") -> None:
@@ -95,8 +107,7 @@ class Page:
 
     def speak(self, languages: str) -> None:
         """What the browser says of its user from the next load on."""
-        agent = self.driver.execute_script("return navigator.userAgent")
-        self.cdp("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=languages)
+        speak(self.driver, languages)
 
     def log(self, kind: str) -> list[dict[str, Any]]:
         """What has come to it since it was last read."""

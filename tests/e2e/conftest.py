@@ -1,4 +1,4 @@
-"""The one server that most of these tests talk to, the one bento, and the one browser."""
+"""The one server that most of these tests talk to, the one bento, and the page in the browser."""
 
 import http.client
 import threading
@@ -96,12 +96,6 @@ def bento_of_another_clone(built: Built) -> Path:
 def build(built: Built) -> Ended:
     """The command that built the bento."""
     return built.build
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Chrome]:
-    with browsing.browser() as driver:
-        yield driver
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import exposition
 from tests.e2e.running import HTTP, NewServer, Server, encoded
 
 pytestmark = pytest.mark.e2e
@@ -204,7 +205,7 @@ def test_on_a_full_disk_requests_are_answered_and_every_line_of_every_process_is
 ) -> None:
     server = new_server(FACEBENTO_API_KEYS="phone=k", FACEBENTO_PLACEMENT="processes")
     (server.folder / ".env").write_text("FACEBENTO_API_KEYS=k", encoding="utf-8")
-    (server.home / "prometheus_multiproc_dir").symlink_to(full_scratch)
+    (server.home / exposition.FOLDER).symlink_to(full_scratch)
     server.run("bentoml", "serve", "--port", server.url.rpartition(":")[2])
     server.wait_ready()
     with (full_scratch / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 
 from evaluation.calibration import LEAST_STEEPNESS, MOST_STEEPNESS, measure, steepness
 from evaluation.errors import MeasurementError
@@ -61,6 +60,8 @@ def test_the_table_holds_the_operating_point_and_those_of_the_fars() -> None:
 
 
 def test_the_steepness_is_the_likeliest() -> None:
+    from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]  # noqa: PLC0415  takes seconds
+
     random = np.random.default_rng(3)
     same, different = random.normal(0.6, 0.15, 400).clip(-1, 0.99), random.normal(0.3, 0.15, 900).clip(-1, 0.99)
 

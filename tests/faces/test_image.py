@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
 from faces import image as faces_image
 from faces.errors import (
@@ -193,6 +194,23 @@ def test_every_exif_orientation_gives_the_upright_picture(photo: Pixels, orienta
     options = {"quality": 95, "subsampling": 0} if fmt == "JPEG" else {"lossless": True} if fmt == "WEBP" else {}
     found = decode(encoded(stored, fmt, exif=exif, **options), max_pixels=LIMIT)
     assert_alike(found, photo, mean=3)
+
+
+def test_only_exif_turns_a_picture(photo: Pixels) -> None:
+    """As in browsers: XMP and a text of ImageMagick's turn nothing, though Pillow's getexif takes them for EXIF."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>6</tiff:Orientation></x:xmpmeta>'
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = exif.tobytes()
+    text = PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(data):8}\n{data.hex()}\n")
+    image = Image.fromarray(photo)
+    for fmt, options in (("JPEG", {"xmp": xmp}), ("PNG", {"pnginfo": text})):
+        file = io.BytesIO()
+        image.save(file, fmt, **options)
+        with Image.open(io.BytesIO(file.getvalue())) as read:
+            assert read.getexif()[ExifTags.Base.Orientation] == 6
+        assert decode(file.getvalue(), max_pixels=photo.size).shape == photo.shape
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

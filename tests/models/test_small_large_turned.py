@@ -1,6 +1,7 @@
 """What the starter detector finds with all the ways of looking: tiny faces, faces that fill the frame, turned ones."""
 
 import asyncio
+import functools
 import io
 from dataclasses import dataclass
 from typing import Literal
@@ -40,6 +41,7 @@ def upload(pixels: Pixels, fmt: Literal["PNG", "JPEG"] = "PNG", orientation: int
     return Upload(file.getvalue())
 
 
+@functools.cache
 def pipeline(small_faces: Literal["auto", "never"] = "never", *, rotations: bool = False) -> Pipeline:
     (detector, graph), embedder = (
         (model.description, model.read()) for model in map(store.find, ("centerface", "dlib-resnet-v1"))

@@ -81,6 +81,15 @@ def test_the_picture_is_seen_as_the_service_sees_it(orientation: int) -> None:
     assert (np.asarray(pictures.picture(file)) == service_sees(file)).all()
 
 
+def test_xmp_turns_nothing() -> None:
+    file = encoded(
+        "JPEG", xmp=b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>6</tiff:Orientation></x:xmpmeta>'
+    )
+    assert (np.asarray(pictures.picture(file)) == service_sees(file)).all()
+    with Image.open(io.BytesIO(file)) as image:
+        assert (service_sees(images.read(image)) == service_sees(file)).all()
+
+
 def test_16_bits_and_transparency_are_seen_as_the_service_sees_them() -> None:
     deep = encoded("PNG", np.arange(60_000, dtype=np.uint16).reshape(200, 300))
     clear = encoded("PNG", np.dstack([RGB, RGB[:, :, 0]]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from facebento_client import images
 
 try:
-    from PIL import Image, ImageOps
+    from PIL import ExifTags, Image
 except ImportError as error:
     raise ImportError(images.NEEDS_PILLOW) from error
 
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 # What PNG keeps as it is; another mode becomes RGB.
 _PNG_MODES = frozenset(("1", "L", "LA", "I;16", "P", "RGB", "RGBA"))
+# By what a picture of each EXIF orientation becomes upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _UNMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
@@ -43,8 +53,17 @@ def from_array(array: "NDArray[np.uint8]") -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A copy with the EXIF orientation applied."""
-    return ImageOps.exif_transpose(image)
+    """A copy with the EXIF orientation applied, and with no other: Pillow's exif_transpose would also take XMP's."""
+    image.load()  # of a PNG, EXIF may come behind the pixels
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  broken metadata raise as variously as broken pixels, and don't spoil the picture
+        turn = None
+    turned = image.copy() if turn is None else image.transpose(turn)
+    turned.info.pop("exif", None)  # it would turn it once more
+    return turned
 
 
 def png(image: Image.Image) -> bytes:
