@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 import api
 from api import errors
 from api.errors import KeyWrongError
-from api.files import NOSNIFF, METHODS
+from api.files import METHODS, NOSNIFF
 from api.gate import ADMITTED, KEY_HEADER
 from api.schemas import ErrorResponse, HTTPValidationError
 
