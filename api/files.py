@@ -17,11 +17,12 @@ TYPES: Final = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
 }
+NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}  # of the type that is told, whatever it looks like
 
 _HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), display-capture=()",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
+    **NOSNIFF,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     # A browser keeps the files and asks each time whether they have changed: an update is seen with the next load.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CLIENTS: Final = (1, 4, 16)
 MUCH_OF_A_CORE: Final = 0.3
 KEY_VARIABLE: Final = "FACEBENTO_API_KEY"
+OVERLOADED: Final = "429"
 
 
 @dataclass
@@ -117,6 +118,12 @@ def bench(
         click.echo(json.dumps(finite(asdict(figures)), indent=2))
     else:
         _print(figures, service_here=url is None)
+    if any(OVERLOADED in each.errors for each in figures.measured):
+        click.echo(
+            f"{OVERLOADED}: more came at a time than the service takes on. Photos that show nobody are searched for "
+            "small faces, few at a time: set FACEBENTO_SMALL_FACES=never for the service, or ask with fewer --clients",
+            err=True,
+        )
     if any(each.errors for each in figures.measured):
         context.exit(1)
 

@@ -96,11 +96,25 @@ def embed(
 async def _ask(pipeline: "Pipeline", photo: "Photo", *, aligned: bool, most: int | None) -> "Found":
     """most: of all faces; None: the largest one alone."""
     if aligned:
-        return [(None, await pipeline.embed_aligned(photo))]
+        return [(None, await _embed_aligned(pipeline, photo))]
     if most is not None:
         return await pipeline.embed_all(photo, most)
     largest = await pipeline.embed_largest(photo)
     return [] if largest is None else [largest]
+
+
+async def _embed_aligned(pipeline: "Pipeline", photo: "Photo") -> "Embedding":
+    """Raises ImageWrongSizeError that says what to do here: the words of the pipeline are for clients of the API."""
+    from faces.errors import ImageWrongSizeError
+    from faces.templates import ARCFACE_SIZE
+
+    try:
+        return await pipeline.embed_aligned(photo)
+    except ImageWrongSizeError as error:
+        size = f"{ARCFACE_SIZE} x {ARCFACE_SIZE}"
+        raise ImageWrongSizeError(
+            f"it is no aligned face, which has {size} pixels. Leave out --aligned, and the face is found and aligned"
+        ) from error
 
 
 def _text(embedding: "Embedding", pipeline: "Pipeline", form: str) -> str:

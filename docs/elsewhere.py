@@ -74,9 +74,3 @@ def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> st
 
     replace: Callable[[re.Match[str]], str] = there
     return LINK.sub(replace, markdown)
-
-
-def on_post_page(output: str, page: Page, **_: object) -> str:
-    """A page in another language says so: screen readers and line breaks go by it."""
-    language = page.meta.get("language")
-    return output.replace('<html lang="en"', f'<html lang="{language}"', 1) if language else output

@@ -23,10 +23,12 @@ from facebento_client import (
     FacebentoError,
     MultiEmbeddingsResult,
     NoAnswerError,
+    NoAnswerInTimeError,
     Retry,
 )
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
+BEGIN = b'{"path": '  # of a line
 
 
 def photographs(folder: Path) -> Iterator[Path]:
@@ -34,9 +36,18 @@ def photographs(folder: Path) -> Iterator[Path]:
 
 
 def lines(output: Path) -> Iterator[dict[str, Any]]:
-    if output.exists():
-        with output.open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
+    if not output.exists():
+        return
+    with output.open("rb") as file:
+        for number, text in enumerate(file, 1):
+            try:
+                told: dict[str, Any] = json.loads(text)
+                _ = told["path"], told["faces"]
+            except (ValueError, LookupError, TypeError):
+                raise SystemExit(
+                    f"{output}, line {number}, is damaged. Delete the line, and its photograph is done again."
+                ) from None
+            yield told
 
 
 def drop_half_a_line(output: Path) -> None:
@@ -44,7 +55,10 @@ def drop_half_a_line(output: Path) -> None:
     if output.exists():
         with output.open("rb+") as file:
             content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+            end = content.rfind(b"\n") + 1
+            if not BEGIN.startswith(content[end : end + len(BEGIN)]):
+                raise SystemExit(f"{output} is not of this program. Give another file for the faces.")
+            file.truncate(end)
 
 
 def line(path: str, found: MultiEmbeddingsResult) -> str:
@@ -61,11 +75,11 @@ def line(path: str, found: MultiEmbeddingsResult) -> str:
 
 
 async def embed(client: AsyncClient, folder: Path, output: Path, concurrency: int) -> int:
-    """How many photographs failed. Raises NoAnswerError, AuthenticationError: no other would do better."""
+    """How many photographs failed. Raises NoAnswerError, AuthenticationError where no other would do better."""
     drop_half_a_line(output)
     done = {told["path"] for told in lines(output)}
     left = [path for path in photographs(folder) if path.relative_to(folder).as_posix() not in done]
-    print(f"{len(done)} photographs are done, {len(left)} are left", file=sys.stderr)
+    print(f"photographs: {len(done)} done, {len(left)} left", file=sys.stderr)
     failed = 0
     with output.open("a", encoding="utf-8") as file:
         async for path, found in client.map(client.multi_embeddings, left, concurrency=concurrency):
@@ -74,7 +88,9 @@ async def embed(client: AsyncClient, folder: Path, output: Path, concurrency: in
                 case MultiEmbeddingsResult():
                     file.write(line(name, found))
                     file.flush()
-                case NoAnswerError() | AuthenticationError():
+                case AuthenticationError():
+                    raise found
+                case NoAnswerError() if not isinstance(found, NoAnswerInTimeError):  # nobody is there
                     raise found
                 case FacebentoError() | OSError() | ValueError():
                     failed += 1
@@ -96,12 +112,19 @@ def write_npz(output: Path, npz: Path) -> None:
     )
 
 
+def at_least_1(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Embeddings of all faces in a folder; the key is FACEBENTO_API_KEY.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("output", type=Path, help="JSON lines; what is in it is not done again")
     parser.add_argument("--npz", type=Path, help="then write all that is in it as numpy arrays, too")
-    parser.add_argument("--concurrency", type=int, default=16, help="photographs at a time; 64 to 128 for a GPU")
+    parser.add_argument("--concurrency", type=at_least_1, default=16, help="photographs at a time; 64 to 128 for a GPU")
     parser.add_argument("--url", default="http://127.0.0.1:3000", help="the service")
     asked = parser.parse_args(arguments)
     if not asked.folder.is_dir():
@@ -115,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
     failed = asyncio.run(run())
     if asked.npz:
         write_npz(asked.output, asked.npz)
-    print(f"{failed} photographs failed", file=sys.stderr)
+    print(f"{failed} photograph{'' if failed == 1 else 's'} failed", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -14,9 +14,10 @@ from a photograph of one that is held up to the camera: do not open doors with i
 import argparse
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from facebento_client import Client, FacebentoError, Feature, ScoreMapping
 from facebento_client.gallery import Gallery
@@ -34,6 +35,8 @@ CREATE TABLE IF NOT EXISTS feature (
 );
 CREATE INDEX IF NOT EXISTS feature_of_person ON feature (person);
 """
+
+DEFAULTS: Mapping[str, Any] = {"url": "http://127.0.0.1:3000", "db": Path("people.db"), "threshold": 0.5}
 
 
 class People:
@@ -97,23 +100,31 @@ def best_match(client: Client, people: People, photo: Path, name: str | None = N
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        description="Enrol, verify, identify and forget people; the key is FACEBENTO_API_KEY."
+    # Of each command too, and with defaults of neither: a command's would replace what stands before it.
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared.add_argument("--url", help=f"the service; default: {DEFAULTS['url']}")
+    shared.add_argument("--db", type=Path, help=f"default: {DEFAULTS['db']}")
+    shared.add_argument(
+        "--threshold",
+        type=float,
+        help=f"the least score to be taken for the same person; default: {DEFAULTS['threshold']}",
     )
-    parser.add_argument("--url", default="http://127.0.0.1:3000", help="the service")
-    parser.add_argument("--db", type=Path, default=Path("people.db"))
-    parser.add_argument("--threshold", type=float, default=0.5, help="the least score to be taken for the same person")
+    parser = argparse.ArgumentParser(
+        description="Enrol, verify, identify and forget people; the key is FACEBENTO_API_KEY.", parents=[shared]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    enrol = commands.add_parser("enrol", help="add photographs of a person")
+    enrol = commands.add_parser("enrol", help="add photographs of a person", parents=[shared])
     enrol.add_argument("name")
     enrol.add_argument("photos", nargs="+", type=Path)
     enrol.add_argument("--consent", required=True, help="where the person's consent is kept")
-    verify = commands.add_parser("verify", help="is it this person?")
+    verify = commands.add_parser("verify", help="is it this person?", parents=[shared])
     verify.add_argument("name")
     verify.add_argument("photo", type=Path)
-    commands.add_parser("identify", help="who is it?").add_argument("photo", type=Path)
-    commands.add_parser("forget", help="delete a person and all that is kept of them").add_argument("name")
-    asked = parser.parse_args(arguments)
+    identify = commands.add_parser("identify", help="who is it?", parents=[shared])
+    identify.add_argument("photo", type=Path)
+    forget = commands.add_parser("forget", help="delete a person and all that is kept of them", parents=[shared])
+    forget.add_argument("name")
+    asked = parser.parse_args(arguments, argparse.Namespace(**DEFAULTS))
 
     try:
         with closing(People(asked.db)) as people, Client(asked.url) as client:
@@ -128,7 +139,8 @@ def run(asked: argparse.Namespace, people: People, client: Client) -> int:
     match asked.command:
         case "enrol":
             people.enrol(asked.name, asked.consent, [feature_of_one(client, photo) for photo in asked.photos])
-            print(f"{asked.name}: enrolled by {len(asked.photos)} photographs")
+            count = len(asked.photos)
+            print(f"{asked.name}: enrolled by {count} photograph{'' if count == 1 else 's'}")
         case "verify":
             _, score = best_match(client, people, asked.photo, asked.name)
             same = score >= asked.threshold

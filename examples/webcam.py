@@ -148,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
             camera.release()
             if recording:
                 recording.close()
-    print(f"{looked_at} frames looked at, {newest.dropped} dropped")
+    print(f"frames: {looked_at} looked at, {newest.dropped} dropped")
     return 0
 
 

@@ -118,6 +118,7 @@ def test_errors_are_counted_and_end_it_with_1(service: Service) -> None:
     service.answer = answer
     result = run("--url", service.url, "--key", KEY, "--clients", "1", "--json")
     assert result.exit_code == 1
+    assert "FACEBENTO_SMALL_FACES" not in result.stderr
     measured = json.loads(result.stdout)["measured"]
     assert sum(each["errors"]["500"] for each in measured) == service.asked - 3
     assert [(each["answers"], each["p50_ms"]) for each in measured] == [(0, None)] * 3
@@ -127,6 +128,15 @@ def test_errors_are_counted_and_end_it_with_1(service: Service) -> None:
     assert " x 500\n" in people.stdout
     assert "nan" not in people.stdout
     assert "detect: no answer was right" in people.stdout
+
+
+def test_it_says_what_to_do_about_refusals(service: Service) -> None:
+    service.answer = lambda path, asked: (429, {}) if asked == 2 else (200, ANSWERS[path])
+    result = run("--url", service.url, "--key", KEY, "--clients", "1")
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith("429: more came at a time than the service takes on.")
+    assert "FACEBENTO_SMALL_FACES=never" in line
 
 
 def test_an_answer_without_the_faces_is_an_error(service: Service) -> None:

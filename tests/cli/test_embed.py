@@ -67,7 +67,8 @@ def test_an_aligned_face(run: Run, astronaut: NDArray[np.uint8], photos: Path) -
     assert face["face_detect"]["processed"] is False
     result = run("embed", "--aligned", photos / "a.jpg")
     assert result.exit_code == 1
-    assert "112 x 112" in result.stderr
+    assert "112 x 112 pixels. Leave out --aligned" in result.stderr
+    assert "endpoint" not in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "--aligned", "x.jpg"), ("--max-results", "3", "x.jpg")])

@@ -12,6 +12,9 @@ from api.keys import Key
 from api.settings import load
 from cli.main import main
 
+PROJECT = Path(__file__).resolve().parents[2]
+ANYWHERE = "/home/me/facebento"
+
 
 class Exec(Exception):  # noqa: N818  no error: it stands for the process that serve turns into
     pass
@@ -97,6 +100,18 @@ def test_it_turns_into_bentoml_serve(home: Path) -> None:
         .startswith(f"facebento is ready. Open http://127.0.0.1:{port}/ in a browser")
     )
     assert Path.cwd() == home
+
+
+@pytest.mark.parametrize("page", ["index.md", "ko/quick-start.md"])
+def test_the_documentation_shows_what_it_prints(home: Path, page: str) -> None:
+    port = free_port()
+    output = run("--port", port).output
+    key = (home / ".env").read_text(encoding="utf-8").strip().partition("=")[2]
+    printed = output[output.index("facebento is ready") :].rstrip()
+    for made, told in ((key, "fb_..."), (port, "3000"), (str(home), ANYWHERE), (str(PROJECT), ANYWHERE)):
+        assert made in printed
+        printed = printed.replace(made, told)
+    assert f"```\n{printed}\n```\n" in (PROJECT / "docs" / page).read_text(encoding="utf-8")
 
 
 def test_a_port_in_use_is_told_in_one_line(home: Path) -> None:

@@ -113,6 +113,14 @@ def test_every_link_leads_somewhere(site: Path, pages: dict[Path, PageParser]) -
     assert not dead
 
 
+def test_a_page_is_in_one_language(site: Path) -> None:
+    """What Material itself says on it, too."""
+    for page, language, contents in (("ko/quick-start.html", "ko", "목차"), ("index.html", "en", "Table of contents")):
+        text = (site / page).read_text(encoding="utf-8")
+        assert f'<html lang="{language}"' in text
+        assert set(re.findall(r'for="__toc">\s*<span[^>]*></span>\s*(.*?)\s*</label>', text)) == {contents}
+
+
 def test_pictures_have_words(pages: dict[Path, PageParser]) -> None:
     assert not [(page.name, picture) for page, parsed in pages.items() for picture in parsed.without_words]
 

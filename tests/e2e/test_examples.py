@@ -1,5 +1,6 @@
 """The programs in examples/, run as their README tells, against a real service."""
 
+import asyncio
 import json
 import shlex
 import sqlite3
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from examples import bulk_embed, enrol_verify, webcam
-from facebento_client import AuthenticationError
+from facebento_client import AsyncClient, AuthenticationError, MultiEmbeddingsResult, NoAnswerInTimeError
 from tests.e2e.running import PROJECT, Server, jpeg
 
 pytestmark = pytest.mark.e2e
@@ -39,7 +40,7 @@ def run(
     def run(command: str) -> int:
         python, program, *arguments = shlex.split(command)
         assert python == "python"
-        return PROGRAMS[program.removeprefix("examples/")](["--url", server.url, *arguments])
+        return PROGRAMS[program.removeprefix("examples/")]([*arguments, "--url", server.url])
 
     return run
 
@@ -60,6 +61,7 @@ def rows(query: str) -> list[Any]:
 def test_enrol_verify_identify_forget(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     enrol, verify, identify, forget = commands("enrol_verify.py")
     assert run(enrol) == 0
+    assert capsys.readouterr().out == "eileen: enrolled by 1 photograph\n"
     [(kept,)] = rows("SELECT data FROM feature")
     assert Path("people.db").stat().st_mode & 0o777 == 0o600
     assert run(verify) == 0
@@ -67,10 +69,14 @@ def test_enrol_verify_identify_forget(run: Run, capsys: pytest.CaptureFixture[st
     assert run(identify) == 0
     assert run(identify.replace("door.jpg", "somebody.jpg")) == 1
     told = capsys.readouterr().out.splitlines()
-    assert told[1].endswith(": eileen")
-    assert told[2].endswith(": not eileen")
-    assert told[3].endswith(": eileen")
-    assert told[4].endswith(": nobody who is enrolled")
+    assert told[0].endswith(": eileen")
+    assert told[1].endswith(": not eileen")
+    assert told[2].endswith(": eileen")
+    assert told[3].endswith(": nobody who is enrolled")
+    # Options of all commands may stand on either side of the command.
+    assert run(f"{verify} --threshold 1.5") == 1
+    assert run(verify.replace(" verify", " --threshold 1.5 verify")) == 1
+    assert run(verify.replace(" verify", " --threshold 1.5 verify") + " --threshold 0.5") == 0
     assert kept in Path("people.db").read_bytes()
     assert run(forget) == 0
     assert kept[24:-4] not in Path("people.db").read_bytes()
@@ -100,7 +106,9 @@ def test_a_folder_in_bulk_goes_on_where_it_ended(run: Run, capsys: pytest.Captur
     (folder / "broken.png").write_bytes(b"no image")
     (folder / "notes.txt").write_text("no photograph", encoding="utf-8")
     assert run(command) == 1
-    assert "broken.png: image: This is not a JPEG" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "broken.png: image: This is not a JPEG" in told
+    assert told.endswith("\n1 photograph failed\n")
 
     output = Path("faces.jsonl")
     whole = output.read_text(encoding="utf-8")
@@ -117,7 +125,7 @@ def test_a_folder_in_bulk_goes_on_where_it_ended(run: Run, capsys: pytest.Captur
     output.write_text(first + second[:100], encoding="utf-8")
     (folder / "broken.png").unlink()
     assert run(command) == 0
-    assert "1 photographs are done, 1 are left" in capsys.readouterr().err
+    assert "photographs: 1 done, 1 left" in capsys.readouterr().err
     assert [json.loads(line)["path"] for line in output.read_text(encoding="utf-8").splitlines()] == [
         json.loads(first)["path"],
         json.loads(second)["path"],
@@ -132,6 +140,50 @@ def test_bulk_ends_where_no_photograph_would_do_better(run: Run, monkeypatch: py
         run("python examples/bulk_embed.py photos faces.jsonl")
 
 
+def test_bulk_tells_of_a_photograph_that_is_not_answered_in_time_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+
+    class Late(AsyncClient):
+        async def multi_embeddings(self, image: object, **_: object) -> MultiEmbeddingsResult:
+            if str(image).endswith("a.jpg"):
+                raise NoAnswerInTimeError("it did not answer in time")
+            return MultiEmbeddingsResult((), "1")
+
+    async def embed() -> int:
+        async with Late("http://127.0.0.1:1", api_key="none") as client:
+            return await bulk_embed.embed(client, tmp_path, tmp_path / "faces.jsonl", 1)
+
+    assert asyncio.run(embed()) == 1
+    assert "a.jpg: it did not answer in time\n" in capsys.readouterr().err
+    assert [told["path"] for told in bulk_embed.lines(tmp_path / "faces.jsonl")] == ["b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"path": "a", "faces": []}\n{"path": "b", "fa\n', "faces.jsonl, line 2, is damaged. Delete the line"),
+        (b'{"path": "a\xff", "faces": []}\n', "line 1, is damaged"),
+        (b"[]\n", "line 1, is damaged"),
+        (b"My notes, without an end of the line", "faces.jsonl is not of this program"),
+    ],
+)
+def test_bulk_says_what_is_wrong_with_its_file_and_leaves_it(tmp_path: Path, content: bytes, told: str) -> None:
+    output = tmp_path / "faces.jsonl"
+    output.write_bytes(content)
+    with pytest.raises(SystemExit, match=told):
+        bulk_embed.main([str(tmp_path), str(output)])
+    assert output.read_bytes() == content
+
+
+def test_bulk_takes_no_fewer_than_one_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bulk_embed.main([str(tmp_path), "faces.jsonl", "--concurrency", "0"])
+    assert "argument --concurrency: must be 1 or more" in capsys.readouterr().err
+
+
 def test_webcam_draws_faces_on_the_newest_frames(
     run: Run, astronaut: Pixels, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,7 +194,7 @@ def test_webcam_draws_faces_on_the_newest_frames(
     writer.release()
     [command] = commands("webcam.py")
     assert run(command) == 0
-    looked_at, _, _, _, dropped, _ = capsys.readouterr().out.replace(",", "").split()
+    _, looked_at, _, _, dropped, _ = capsys.readouterr().out.replace(",", "").split()
     assert int(looked_at) + int(dropped) == 30
     assert int(looked_at) > 0
     found = cv2.VideoCapture("found.avi")
