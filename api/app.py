@@ -3,12 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header, Request
-from fastapi.responses import JSONResponse
 
 import api
 from api import errors
 from api.errors import KeyWrongError
-from api.files import METHODS, NOSNIFF
 from api.gate import ADMITTED, KEY_HEADER
 from api.schemas import ErrorResponse, HTTPValidationError
 
@@ -46,7 +44,6 @@ def create_app(*routers: APIRouter) -> FastAPI:
         title="facebento",
         summary="Face detection, features and 1:1 comparison.",
         version=api.__version__,
-        openapi_url=None,  # it is below, with a header
         docs_url=None,  # api/docs.py has it
         redoc_url=None,
         # A path with a slash too many is a 404, as any other that is not in the contract.
@@ -58,10 +55,5 @@ def create_app(*routers: APIRouter) -> FastAPI:
     )
     for router in routers:
         app.include_router(router)
-
-    @app.api_route("/openapi.json", methods=METHODS, include_in_schema=False)
-    async def description() -> JSONResponse:
-        return JSONResponse(app.openapi(), headers=NOSNIFF)
-
     errors.install(app)
     return app

@@ -17,12 +17,10 @@ TYPES: Final = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
 }
-NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}  # of the type that is told, whatever it looks like
-
 _HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), display-capture=()",
     "Referrer-Policy": "no-referrer",
-    **NOSNIFF,
+    "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     # A browser keeps the files and asks each time whether they have changed: an update is seen with the next load.

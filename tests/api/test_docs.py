@@ -77,10 +77,7 @@ def test_there_is_nothing_else(client: Client, path: str) -> None:
 
 
 def test_it_is_no_part_of_the_contract(client: Client) -> None:
-    answer = client("GET", "/openapi.json")
-    assert answer.json()["paths"] == {}
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert client("HEAD", "/openapi.json").headers == answer.headers
+    assert client("GET", "/openapi.json").json()["paths"] == {}
 
 
 def test_all_addresses_are_relative() -> None:
