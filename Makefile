@@ -16,7 +16,7 @@ VARIANT ?= cuda
 IMAGE ?= facebento
 BACKEND ?= docker
 
-.PHONY: help serve models test test-image fuzz stress soak bench docs docs-serve check audit format lock bento image clean
+.PHONY: help serve models test test-browser test-image fuzz stress soak bench docs docs-serve check audit format lock bento image clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -29,6 +29,9 @@ models: .venv/$(SERVE) ## pull the starter models, unless they are there
 # Three processes, for two cores: one of them mostly waits for servers.
 test: .venv/dev models ## all tests that this machine can run
 	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest --numprocesses 3
+
+test-browser: .venv/dev models ## the page, /docs and the docs in a real browser; needs chromium and chromedriver
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest -m browser
 
 test-image: export VARIANT = cpu
 test-image: .venv/dev models ## build and run the real image; needs podman, buildah and root

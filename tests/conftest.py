@@ -36,8 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Images take minutes, and are made only where they are asked for: pytest -m image.
-    left_out = [*(["gpu"] if not cuda_devices() else []), *(["image"] if config.option.markexpr != "image" else [])]
+    # Only where they are asked for, as by pytest -m image: images take minutes, and a browser comes by no pip.
+    left_out = [mark for mark in ("image", "browser") if config.option.markexpr != mark]
+    if not cuda_devices():
+        left_out.append("gpu")
     deselected = [item for item in items if any(map(item.get_closest_marker, left_out))]
     config.hook.pytest_deselected(items=deselected)
     dropped = set(deselected)
@@ -62,13 +64,11 @@ OWN_SERVERS = (
 )
 LAST = "tests/e2e/test_stopping.py"
 
-# They share a browser and the bentos, and have a second one of the shared servers: so that one process is not the last.
+# They share the bentos, and have a second one of the shared servers: so that one process is not the last.
 SECOND_SERVER = (
-    "tests/docs/test_in_a_browser.py",
     "tests/e2e/test_bento.py",
     "tests/e2e/test_commands.py",
     "tests/e2e/test_containerize.py",
-    "tests/e2e/test_page",  # and all that begin so
 )
 
 PROCESSES = ("shared server", "own servers", "second server", None)

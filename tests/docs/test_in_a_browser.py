@@ -12,6 +12,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.e2e import browsing
 
+pytestmark = pytest.mark.browser
+
 
 def asked_for(browser: webdriver.Chrome) -> list[str]:
     """The addresses of all requests since this was last called."""

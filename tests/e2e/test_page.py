@@ -17,7 +17,7 @@ from faces.templates import ARCFACE_TEMPLATE
 from tests.e2e.browsing import Page
 from tests.e2e.running import PROJECT, encoded
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 ASTRONAUT = PROJECT / "docs" / "images" / "astronaut.jpg"
 TWO = PROJECT / "docs" / "images" / "answer.jpg"

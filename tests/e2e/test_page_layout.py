@@ -13,7 +13,7 @@ from PIL import Image
 from tests.e2e.browsing import Page
 from tests.e2e.running import PROJECT
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 ASTRONAUT = PROJECT / "docs" / "images" / "astronaut.jpg"
 TWO = PROJECT / "docs" / "images" / "two-people.jpg"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.browsing import Page
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 # The answer to GET /v1/health that it shows, after a click on each button on the way.
 TRY_IT_OUT = """
