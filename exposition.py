@@ -51,7 +51,8 @@ def make_folder() -> None:
     folder = _folder(os.getpid())
     for each in folder.parent.glob(f"{platform.node()}-*"):
         number = int(each.name.rpartition("-")[2])
-        if number == os.getpid() or not psutil.pid_exists(number):
+        # Processes may outlive the one that started them, where that was killed.
+        if number == os.getpid() or not (psutil.pid_exists(number) or any(map(_lives, each.glob("*.db")))):
             shutil.rmtree(each, ignore_errors=True)
     with suppress(OSError):  # the processes will find that, too, and say so
         folder.mkdir(parents=True, exist_ok=True)

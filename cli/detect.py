@@ -117,5 +117,10 @@ def _print(name: str, faces: "Sequence[Face]", target: Path | None) -> None:
 
 
 def told(face: "Face") -> tuple[str, ...]:
-    box = (f"{side:.0f}" for side in (face.left, face.top, face.right, face.bottom))
-    return f"{face.confidence:.3f}", *box, *(f"{x:.0f},{y:.0f}" for x, y in face.landmarks)
+    """In the pixels that the service answers."""
+    from api.schemas import DetectResult
+
+    answer = DetectResult.of(face)
+    box = answer.boundingBox
+    sides = (str(side) for side in (box.left, box.top, box.right, box.bottom))
+    return f"{face.confidence:.3f}", *sides, *(f"{point.x},{point.y}" for point in answer.landmarks)

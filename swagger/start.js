@@ -1,8 +1,9 @@
 // The description's paths are those of the service itself, which a proxy may have below a path of its own.
-const root = new URL(".", document.baseURI).pathname;
+const root = new URL(".", document.baseURI);
+root.username = root.password = ""; // for a proxy: the browser sends them itself, and lets no request name them
 
 SwaggerUIBundle({
-  url: "openapi.json",
+  url: new URL("openapi.json", root).href,
   dom_id: "#swagger-ui",
   deepLinking: true,
   showExtensions: true,
@@ -10,8 +11,9 @@ SwaggerUIBundle({
   validatorUrl: null, // which is on the internet
   requestInterceptor(request) {
     if (request.loadSpec) return request;
-    const url = new URL(request.url, document.baseURI);
-    url.pathname = root + url.pathname.slice(1);
+    const url = new URL(request.url, root);
+    url.username = url.password = "";
+    url.pathname = root.pathname + url.pathname.slice(1);
     request.url = url.href;
     return request;
   },

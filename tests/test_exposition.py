@@ -317,6 +317,11 @@ class Starter:
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
+    def kill(self) -> None:
+        """The starter alone."""
+        self._process.kill()
+        self._process.wait(10)
+
     def end(self) -> None:
         self._process.communicate(timeout=30)
 
@@ -333,4 +338,10 @@ def test_services_of_one_home_tell_each_of_its_own_processes(tmp_path: Path) -> 
         third = Starter(tmp_path)
         running.callback(third.end)
         assert third.tells() == 1
-        assert {each.name for each in (tmp_path / exposition.FOLDER).iterdir()} == {second.name, third.name}
+        folders = tmp_path / exposition.FOLDER
+        assert {each.name for each in folders.iterdir()} == {second.name, third.name}
+        # A process that outlives the one that started it keeps its metrics.
+        second.kill()
+        fourth = Starter(tmp_path)
+        running.callback(fourth.end)
+        assert (fourth.tells(), second.tells()) == (1, 1)

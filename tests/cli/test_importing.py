@@ -125,8 +125,8 @@ def test_a_dry_run_shows_the_faces_and_stores_nothing(tmp_path: Path, detector: 
     lines = ended.output.splitlines()
     assert re.fullmatch(rf"{one}: 64 x 64 pixels: 1 face in \d+ ms", lines[2])
     assert lines[3].split()[:6] == ["CONFIDENCE", "LEFT", "TOP", "RIGHT", "BOTTOM", "LEFT"]
-    # The cell's centre is at 34, 18.
-    assert lines[4].split() == ["1", "1.000", "26", "10", "42", "26", "31,15", "37,15", "34,18", "32,21", "36,21"]
+    # The cell's centre is at 34, 18; a point is told by the pixel it lies in.
+    assert lines[4].split() == ["1", "1.000", "26", "10", "42", "26", "30,14", "37,14", "34,18", "31,21", "36,21"]
     assert "2 faces" in lines[5]
     assert lines[-1] == "squares: nothing was stored, as this was a dry run"
     assert not list(store_folder.iterdir())
