@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -140,15 +141,19 @@ def test_whatever_fails_is_told_and_ends_it_there(recorder: Recorder, fails: str
 def test_the_rows_are_let_go_of_when_they_are_answered(recorder: Recorder) -> None:
     rows = [np.zeros(3)]
     seen = weakref.ref(rows[0])
-    gone: list[bool] = []
 
-    async def scenario() -> None:
+    def gone() -> bool:
+        end = time.monotonic() + 5
+        while seen() is not None and time.monotonic() < end:
+            time.sleep(0.001)  # the thread that prepared them may have yet to let go
+        return seen() is None
+
+    async def scenario() -> bool:
         step = Step("detect", recorder.call, None, recorder.threads)
         async with recorder.memory.hold(1) as held:
-            await step.take(held, lambda: (rows.pop(), None), lambda _, __: gone.append(seen() is None))
+            return await step.take(held, lambda: (rows.pop(), None), lambda _, __: gone())
 
-    run(scenario())
-    assert gone == [True]
+    assert asyncio.run(scenario())
 
 
 def test_the_wait_of_several_rows_for_threads_of_this_process_counts_as_the_models_stage_alone(
